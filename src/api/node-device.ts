@@ -1,0 +1,41 @@
+/** The kind MeshStorNodeDevice (SPEC §2): one NVMe drive of one node. */
+import type { Condition, ObjectMeta } from './object.ts';
+
+export interface NodeDeviceSpec {
+  readonly node: string;
+  /** Kernel name now, e.g. `nvme0n1`. */
+  readonly device: string;
+  /** Kernel name it had before it was renamed; empty. */
+  readonly usedAlias: string;
+  readonly model: string;
+  readonly serial: string;
+  /** For people, e.g. `931.5Gi`. */
+  readonly size: string;
+  readonly sizeBytes: number;
+  readonly multiQueue: number;
+  readonly sectorSize: number;
+}
+
+export interface NodeDeviceStatus {
+  readonly biggestUsableFreeSpace: string;
+  readonly biggestUsableFreeSpaceBytes: number;
+  readonly freeBytes: number;
+  readonly numberOfVolumes: number;
+  readonly numberOfUnknownVolumes: number;
+  /** Their consumer is this node. */
+  readonly localPartitions: number;
+  /** They back a volume mounted elsewhere. */
+  readonly remotePartitions: number;
+  /** Our label, but no volume lists them. */
+  readonly unknownPartitions: number;
+  /** Heartbeat, RFC 3339. */
+  readonly updatedAt: string;
+  /** `Usable` (with the reason when False), and others. */
+  readonly conditions: readonly Condition[];
+}
+
+export interface MeshStorNodeDevice {
+  readonly metadata: ObjectMeta;
+  readonly spec: NodeDeviceSpec;
+  readonly status?: NodeDeviceStatus;
+}

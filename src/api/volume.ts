@@ -1,0 +1,124 @@
+/** The kind MeshStorVolume (SPEC §2). Field names are the wire's. Objects are read-only once parsed. */
+import type { Condition, ObjectMeta } from './object.ts';
+
+export type VolumePhase = 'New' | 'Requested' | 'Syncing' | 'Synced' | 'Expanding' | 'Replacing' | 'Deleting';
+
+export type PartitionState =
+  | 'Requested'
+  | 'Created'
+  | 'Spare'
+  | 'Syncing'
+  | 'Synced'
+  | 'Missing'
+  | 'Faulty'
+  | 'Replacing'
+  | 'Deleting'
+  | 'Unknown';
+
+export type MdState = 'missing' | 'recovering' | 'resyncing' | 'reshaping' | 'degraded' | 'active' | 'clean';
+
+export type FsType = 'xfs' | 'ext4';
+export type VolumeMode = 'Filesystem' | 'Block';
+export type SectorSize = 512 | 4096;
+
+export interface VolumeSpec {
+  readonly capacityBytes: number;
+  readonly numberOfCopies: number;
+  readonly drivesPerCopy: number;
+  /** Seconds. */
+  readonly memberMissingTimeout: number;
+  /** RFC 3339; absent until mkfs finished. */
+  readonly formattedAt?: string;
+  readonly nvmeofNamespaceIDs: readonly number[];
+  /** Random, immutable: every name on disk derives from it. */
+  readonly volumeUUID: string;
+  /** RFC 3339; set with the record that all members are in sync at birth. Nobody creates the array after it. */
+  readonly activatedAt?: string;
+  /** Absent until placed (`auto`), then immutable. */
+  readonly sectorSize?: SectorSize;
+  readonly fsType: FsType;
+  readonly volumeMode: VolumeMode;
+  readonly dataLocality: 'best-effort' | 'disabled';
+  readonly onWitnessLoss: 'suspend' | 'continue';
+  readonly onLastCopyLoss: 'hold' | 'fail';
+}
+
+export interface PartitionStatus {
+  /** Node that holds it. */
+  readonly nodeID: string;
+  readonly partitionUUID: string;
+  readonly nvmeofNamespaceID: number;
+  readonly state: PartitionState;
+  /** Size of the partition: the array's size and the data offset. */
+  readonly sizeBytes: number;
+  readonly updatedAt: string;
+  /** Kernel name of the drive when it was chosen; never an identity. */
+  readonly device: string;
+  /** Serial number and namespace id of that drive: with the model, its identity. */
+  readonly serial: string;
+  /** RAID slot it is meant for. */
+  readonly slot: number;
+  /** Counts the partitions that stood in for this slot. */
+  readonly generation: number;
+  readonly transport: 'tcp' | 'rdma';
+  /** The attachment epoch that its holder granted last; 0 before the first. */
+  readonly epoch: number;
+  /** Left out of an unclean hand-over: comes back only wiped, by a full sync (SPEC §7.8). */
+  readonly stale?: boolean;
+  /** The epoch under which its consumer recorded it `Missing`. */
+  readonly missingEpoch?: number;
+}
+
+export interface VolumeStatus {
+  readonly phase: VolumePhase;
+  /** The consumer; empty when attached nowhere. */
+  readonly nodeName: string;
+  /** Machine behind `nodeName` (SMBIOS system UUID). */
+  readonly machineID: string;
+  readonly attachmentEpoch: number;
+  /** Random for each attachment; empty before the first. */
+  readonly attachmentID: string;
+  /** The epoch whose consumer recorded that it stopped the array; 0 while one runs or ended without saying so. */
+  readonly releasedEpoch: number;
+  readonly mdState: MdState | '';
+  readonly totalDevices: number;
+  readonly activeDevices: number;
+  readonly failedDevices: number;
+  readonly downDevices: number;
+  readonly degradedDevices: number;
+  /** `45.2%`; empty when in sync. */
+  readonly syncPercentage: string;
+  /** `2/2`. */
+  readonly ready: string;
+  readonly partitions: readonly PartitionStatus[];
+  readonly conditions: readonly Condition[];
+  readonly observedGeneration: number;
+}
+
+export interface MeshStorVolume {
+  readonly metadata: ObjectMeta;
+  readonly spec: VolumeSpec;
+  /** Absent when the object was restored without it: then it is never placed once `spec.activatedAt` is set (`StatusLost`). */
+  readonly status?: VolumeStatus;
+}
+
+/** Status of a volume for which nothing was requested yet. */
+export const EMPTY_STATUS: VolumeStatus = {
+  phase: 'New',
+  nodeName: '',
+  machineID: '',
+  attachmentEpoch: 0,
+  attachmentID: '',
+  releasedEpoch: 0,
+  mdState: '',
+  totalDevices: 0,
+  activeDevices: 0,
+  failedDevices: 0,
+  downDevices: 0,
+  degradedDevices: 0,
+  syncPercentage: '',
+  ready: '',
+  partitions: [],
+  conditions: [],
+  observedGeneration: 0,
+};
