@@ -1,0 +1,23 @@
+{
+  'variables': {
+    # The same list, in the same order, stands in CMakeLists.txt; test/unit/native-sources.test.ts compares them.
+    'core_sources': [
+      'native/core/syscalls.cc',
+      'native/core/sysfs.cc',
+    ],
+    'addon_sources': [
+      'native/addon/addon.cc',
+    ],
+  },
+  'targets': [
+    {
+      'target_name': 'meshstor_native',
+      'sources': ['<@(core_sources)', '<@(addon_sources)'],
+      'include_dirs': ['.'],
+      'dependencies': ["<!(node -p \"require('node-addon-api').targets\"):node_addon_api_except"],
+      'defines': ['NAPI_VERSION=8', 'NODE_ADDON_API_DISABLE_DEPRECATED', '_GNU_SOURCE'],
+      'cflags_cc!': ['-std=gnu++17', '-std=gnu++20', '-fno-rtti'],
+      'cflags_cc': ['-std=c++17', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
+    },
+  ],
+}
