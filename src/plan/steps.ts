@@ -1,0 +1,171 @@
+/**
+ * The steps that planners hand to `node/act*.ts`. Each is one effect, idempotent, and says all that is needed to carry it out.
+ * A record is a status (or spec) write by compare and swap, refused when the epoch is not ours any more.
+ */
+import type { NvmeConnectOptions } from '../api/kernel.ts';
+import type { FsType } from '../api/volume.ts';
+
+export type HolderStep =
+  /** GPT entry and kernel partition, then wiped, zeroed and checked: what was there can never be read again. Only for an entry in `Requested`. */
+  | {
+      readonly kind: 'createPartition';
+      readonly partitionUUID: string;
+      readonly diskPath: string;
+      readonly startBytes: number;
+      readonly sizeBytes: number;
+      readonly label: string;
+    }
+  | {
+      readonly kind: 'zeroPartition';
+      readonly partitionUUID: string;
+      readonly path: string;
+      readonly sizeBytes: number;
+    }
+  | { readonly kind: 'recordCreated'; readonly partitionUUID: string }
+  /** The partition cannot be made here; the entry goes and the controller places it again. */
+  | { readonly kind: 'recordImpossible'; readonly partitionUUID: string; readonly reason: string }
+  | { readonly kind: 'repairTable'; readonly diskPath: string }
+  | { readonly kind: 'revokeExport'; readonly nqn: string }
+  | { readonly kind: 'removeLeg'; readonly name: string }
+  /** Linear claim of the partition for one epoch. */
+  | {
+      readonly kind: 'createClaim';
+      readonly partitionUUID: string;
+      readonly epoch: number;
+      readonly name: string;
+      readonly dmUuid: string;
+      readonly path: string;
+      readonly sizeBytes: number;
+    }
+  | {
+      readonly kind: 'export';
+      readonly nqn: string;
+      readonly nsid: number;
+      readonly devicePath: string;
+      readonly namespaceUUID: string;
+      readonly hostNqn: string;
+      readonly portIds: readonly number[];
+    }
+  | {
+      readonly kind: 'recordGranted';
+      readonly partitionUUID: string;
+      readonly epoch: number;
+      readonly attachmentID: string;
+    }
+  | {
+      readonly kind: 'wipePartition';
+      readonly partitionUUID: string;
+      readonly path: string;
+      readonly sizeBytes: number;
+    }
+  | { readonly kind: 'removePartition'; readonly partitionUUID: string; readonly diskPath: string }
+  | { readonly kind: 'recordRemoved'; readonly partitionUUID: string };
+
+/** What the start write says of each member. */
+export interface StartRecord {
+  readonly synced: readonly string[];
+  readonly syncing: readonly string[];
+  /** Left out of this start. */
+  readonly missing: readonly string[];
+  /** The missing ones come back only wiped (the hand-over was not clean). */
+  readonly missingAreStale: boolean;
+}
+
+export type StageStep =
+  | { readonly kind: 'connect'; readonly partitionUUID: string; readonly options: NvmeConnectOptions }
+  /** Guard over a remote namespace (found by NQN and nsid, waited for) or over the local partition. */
+  | {
+      readonly kind: 'createGuard';
+      readonly partitionUUID: string;
+      readonly epoch: number;
+      readonly name: string;
+      readonly sizeBytes: number;
+      readonly over:
+        { readonly nqn: string; readonly nsid: number } | { readonly path: string; readonly namespaceUUID: string };
+    }
+  /** A guard whose table was never live, or of no use any more. */
+  | { readonly kind: 'removeLeg'; readonly name: string }
+  /** Loads a table that queues, over the device that is there now. */
+  | {
+      readonly kind: 'reloadGuard';
+      readonly name: string;
+      readonly partitionUUID: string;
+      readonly sizeBytes: number;
+      readonly path: string;
+    }
+  /** Before birth only: the first MiB of each leg is zeroed. */
+  | { readonly kind: 'wipeSuperblocks'; readonly legs: readonly string[] }
+  | {
+      readonly kind: 'createArray';
+      readonly arrayUUID: string;
+      readonly name: string;
+      readonly level: 1 | 10;
+      readonly layoutCopies: number;
+      readonly members: readonly (string | 'missing')[];
+      readonly writeMostly: readonly string[];
+      readonly memberDataBytes: number;
+      readonly bitmapChunkBytes: number;
+    }
+  /** Read-only, by explicit members. */
+  | {
+      readonly kind: 'assembleArray';
+      readonly arrayUUID: string;
+      readonly name: string;
+      readonly members: readonly string[];
+    }
+  | {
+      readonly kind: 'writeStamps';
+      readonly legs: readonly string[];
+      readonly volumeUUID: string;
+      readonly epoch: number;
+      readonly attachmentID: string;
+    }
+  /** Status: all members Synced, then spec.activatedAt. */
+  | { readonly kind: 'recordBirth'; readonly partitionUUIDs: readonly string[] }
+  | { readonly kind: 'recordStart'; readonly record: StartRecord }
+  | { readonly kind: 'makeWritable'; readonly array: string }
+  | { readonly kind: 'setWriteMostly'; readonly array: string; readonly member: string; readonly value: boolean }
+  | { readonly kind: 'probeFilesystem'; readonly array: string }
+  | {
+      readonly kind: 'makeFilesystem';
+      readonly array: string;
+      readonly fsType: FsType;
+      readonly uuid: string;
+      readonly sectorSize: number;
+      readonly label: string;
+    }
+  | { readonly kind: 'recordFormatted' }
+  | {
+      readonly kind: 'mount';
+      readonly array: string;
+      readonly target: string;
+      readonly fsType: FsType;
+      readonly options: readonly string[];
+    }
+  | { readonly kind: 'unmount'; readonly target: string }
+  | { readonly kind: 'stopArray'; readonly array: string };
+
+export type UnstageStep =
+  | { readonly kind: 'unmount'; readonly target: string }
+  /** A fenced XFS: shut down without flushing its log, before its guards are failed (SPEC §7.10). */
+  | { readonly kind: 'shutdownFilesystem'; readonly mountPoint: string }
+  | { readonly kind: 'failGuard'; readonly name: string }
+  | { readonly kind: 'stopArray'; readonly array: string }
+  /** Final member states and `releasedEpoch`, on condition of the epoch. */
+  | { readonly kind: 'recordReleased'; readonly epoch: number; readonly attachmentID: string }
+  | { readonly kind: 'removeLeg'; readonly name: string }
+  | { readonly kind: 'disconnect'; readonly nqn: string }
+  | { readonly kind: 'removePath'; readonly path: string };
+
+export type PublishStep =
+  | {
+      readonly kind: 'bind';
+      readonly source: string;
+      readonly target: string;
+      readonly readOnly: boolean;
+      readonly node: 'directory' | 'file';
+    }
+  | { readonly kind: 'unmount'; readonly target: string }
+  | { readonly kind: 'removePath'; readonly path: string };
+
+export type Step = HolderStep | StageStep | UnstageStep | PublishStep;
