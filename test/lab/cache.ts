@@ -1,0 +1,166 @@
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
+import { buildCpio } from './cpio.ts';
+import { BOOT_MODULES, INIT_SCRIPT, initramfsEntries, parseModuleOrder } from './initramfs.ts';
+import type { ModuleFile } from './initramfs.ts';
+import { cacheRoot } from './paths.ts';
+
+const run = promisify(execFile);
+const EXEC = { maxBuffer: 64 * 1024 * 1024, timeout: 600_000 } as const;
+
+export const KERNELS = ['6.1', '6.12'] as const;
+export type KernelSeries = (typeof KERNELS)[number];
+
+/** Suite of Debian in which a series is found when the machine's own sources do not have it. */
+const SUITES: Record<KernelSeries, string> = { '6.1': 'bookworm', '6.12': 'bookworm-backports' };
+
+/** A kernel ready to boot. `modulesDir` goes to /lib/modules of a guest. */
+export interface LabKernel {
+  readonly series: KernelSeries;
+  /** As `uname -r` prints it. */
+  readonly release: string;
+  readonly vmlinuz: string;
+  readonly modulesDir: string;
+  readonly initramfs: string;
+}
+
+export type Progress = (message: string) => void;
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Moves a finished folder or file into place. Another run may have been faster: then its equal result stays. */
+async function publish(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (!(await exists(to))) throw error;
+    await rm(from, { recursive: true, force: true });
+  }
+}
+
+async function inTempFolder<T>(parent: string, work: (folder: string) => Promise<T>): Promise<T> {
+  await mkdir(parent, { recursive: true });
+  const folder = await mkdtemp(join(parent, '.build-'));
+  try {
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Picks the image package out of `apt-cache depends linux-image-amd64`, if it is of the wanted series. */
+export function parseImagePackage(depends: string, series: KernelSeries): string | undefined {
+  const match = /Depends:\s+(linux-image-(\S+))/.exec(depends);
+  return match?.[2]?.startsWith(`${series}.`) || match?.[2]?.startsWith(`${series}+`) ? match[1] : undefined;
+}
+
+/** Options that make apt use one suite only, with lists of its own, and leave the system's configuration alone. */
+async function aptOptionsFor(suite: string, folder: string): Promise<string[]> {
+  const format = ['indextargets', '--format', '$(REPO_URI) $(CODENAME)', 'Created-By: Packages'];
+  const { stdout } = await run('apt-get', format, EXEC);
+  const mirror = stdout.split('\n').find((line) => line.trim().endsWith(' bookworm'))?.split(' ')[0];
+  if (!mirror) throw new Error(`look for a kernel in ${suite}: the machine's package sources do not have Debian 12`);
+  await mkdir(join(folder, 'state', 'lists', 'partial'), { recursive: true });
+  await mkdir(join(folder, 'cache', 'archives', 'partial'), { recursive: true });
+  const key = '/usr/share/keyrings/debian-archive-keyring.gpg';
+  await writeFile(join(folder, 'suite.list'), `deb [signed-by=${key}] ${mirror} ${suite} main\n`);
+  return [
+    ['Dir::Etc::sourcelist', join(folder, 'suite.list')],
+    ['Dir::Etc::sourceparts', '-'],
+    ['Dir::State::lists', join(folder, 'state', 'lists')],
+    ['Dir::Cache', join(folder, 'cache')],
+  ].flatMap(([name, value]) => ['-o', `${name}=${value}`]);
+}
+
+async function findImagePackage(
+  series: KernelSeries,
+  folder: string,
+): Promise<{ name: string; aptOptions: readonly string[] }> {
+  const depends = ['depends', 'linux-image-amd64'];
+  const own = await run('apt-cache', depends, EXEC).catch(() => ({ stdout: '' }));
+  const name = parseImagePackage(own.stdout, series);
+  if (name) return { name, aptOptions: [] };
+  const aptOptions = await aptOptionsFor(SUITES[series], folder);
+  await run('apt-get', [...aptOptions, 'update'], EXEC);
+  const other = await run('apt-cache', [...aptOptions, ...depends], EXEC);
+  const found = parseImagePackage(other.stdout, series);
+  if (!found) throw new Error(`look for a ${series} kernel: ${SUITES[series]} has none: ${other.stdout.trim()}`);
+  return { name: found, aptOptions };
+}
+
+async function fetchKernel(series: KernelSeries, target: string, progress: Progress): Promise<void> {
+  await inTempFolder(join(cacheRoot(), 'kernel'), async (folder) => {
+    progress(`looking for Debian's ${series} kernel`);
+    const { name, aptOptions } = await findImagePackage(series, folder);
+    progress(`downloading ${name} (about 70 MB, once)`);
+    await run('apt-get', [...aptOptions, '-o', 'APT::Sandbox::User=root', 'download', name], { ...EXEC, cwd: folder });
+    const archive = (await readdir(folder)).find((file) => file.endsWith('.deb'));
+    if (!archive) throw new Error(`download ${name}: no package file arrived`);
+    progress(`unpacking ${archive}`);
+    const root = join(folder, 'root');
+    await run('dpkg', ['-x', join(folder, archive), root], EXEC);
+    if (!(await exists(join(root, 'lib', 'modules')))) await symlink('usr/lib', join(root, 'lib'));
+    const release = (await readdir(join(root, 'lib', 'modules')))[0];
+    if (!release) throw new Error(`unpack ${archive}: it has no modules`);
+    await run('depmod', ['-b', root, release], EXEC);
+    await writeFile(join(root, 'release'), `${release}\n`);
+    await publish(root, target);
+  });
+}
+
+async function unpackModule(path: string): Promise<ModuleFile> {
+  const name = basename(path).replace(/\.(xz|zst)$/, '');
+  if (path.endsWith('.ko')) return { name, data: await readFile(path) };
+  const tool = path.endsWith('.xz') ? 'xz' : 'zstd';
+  const { stdout } = await run(tool, ['-dc', path], { ...EXEC, encoding: 'buffer' });
+  return { name, data: stdout };
+}
+
+async function buildInitramfs(root: string, release: string, progress: Progress): Promise<string> {
+  const busybox = await readFile('/bin/busybox');
+  const inputs = JSON.stringify([release, BOOT_MODULES, INIT_SCRIPT, initramfsEntries(Buffer.alloc(0), [])]);
+  const key = createHash('sha256').update(inputs).update(busybox).digest('hex').slice(0, 16);
+  const folder = join(cacheRoot(), 'initramfs');
+  const target = join(folder, `${release}-${key}.cpio`);
+  if (await exists(target)) return target;
+  await inTempFolder(folder, async (temp) => {
+    progress(`building the initramfs for ${release}`);
+    const config = join(temp, 'modprobe.d'); // empty: the host's module options are not the guests'
+    await mkdir(config);
+    let shown = '';
+    for (const module of BOOT_MODULES) {
+      const args = ['-C', config, '-d', root, '-S', release, '--show-depends', module];
+      shown += `${(await run('modprobe', args, EXEC)).stdout}\n`;
+    }
+    const modules = await Promise.all(parseModuleOrder(shown).map(unpackModule));
+    await writeFile(join(temp, 'image'), buildCpio(initramfsEntries(busybox, modules)));
+    await publish(join(temp, 'image'), target);
+  });
+  return target;
+}
+
+/**
+ * Returns a bootable kernel of the series, from the cache or, the first time, from Debian's packages (seconds to minutes,
+ * reported through `progress`); for that it needs the real network. Two runs may call it at once.
+ */
+export async function ensureKernel(series: KernelSeries, progress: Progress): Promise<LabKernel> {
+  const root = join(cacheRoot(), 'kernel', series);
+  if (!(await exists(root))) await fetchKernel(series, root, progress);
+  const release = (await readFile(join(root, 'release'), 'utf8')).trim();
+  const initramfs = await buildInitramfs(root, release, progress);
+  return {
+    series,
+    release,
+    vmlinuz: join(root, 'boot', `vmlinuz-${release}`),
+    modulesDir: join(root, 'lib', 'modules'),
+    initramfs,
+  };
+}
