@@ -16,6 +16,8 @@ export interface StageRequest {
   readonly stagingPath: string;
   readonly access: VolumeAccess;
   readonly readOnly: boolean;
+  /** SINGLE_NODE_SINGLE_WRITER: `publish` at a second path is `precondition`. */
+  readonly singleWriter: boolean;
   /** `epoch` and `attachmentID` of the publish context, as text; empty when the CO sent none. */
   readonly publishContext: Readonly<Record<string, string>>;
 }

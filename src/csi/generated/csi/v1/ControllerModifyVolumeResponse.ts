@@ -1,0 +1,5 @@
+// Made from proto/csi.proto.
+
+export interface ControllerModifyVolumeResponse {}
+
+export interface ControllerModifyVolumeResponse__Output {}

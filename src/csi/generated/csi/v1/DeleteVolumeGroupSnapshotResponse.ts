@@ -1,0 +1,5 @@
+// Made from proto/csi.proto.
+
+export interface DeleteVolumeGroupSnapshotResponse {}
+
+export interface DeleteVolumeGroupSnapshotResponse__Output {}

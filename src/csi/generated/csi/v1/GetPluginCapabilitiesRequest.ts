@@ -1,0 +1,5 @@
+// Made from proto/csi.proto.
+
+export interface GetPluginCapabilitiesRequest {}
+
+export interface GetPluginCapabilitiesRequest__Output {}

@@ -1,0 +1,5 @@
+// Made from proto/csi.proto.
+
+export interface GetPluginInfoRequest {}
+
+export interface GetPluginInfoRequest__Output {}

@@ -1,0 +1,11 @@
+// Made from proto/csi.proto.
+
+export interface GetSnapshotRequest {
+  snapshotId?: string;
+  secrets?: { [key: string]: string };
+}
+
+export interface GetSnapshotRequest__Output {
+  snapshotId: string;
+  secrets: { [key: string]: string };
+}

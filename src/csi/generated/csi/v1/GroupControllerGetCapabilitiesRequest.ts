@@ -1,0 +1,5 @@
+// Made from proto/csi.proto.
+
+export interface GroupControllerGetCapabilitiesRequest {}
+
+export interface GroupControllerGetCapabilitiesRequest__Output {}

@@ -1,0 +1,5 @@
+// Made from proto/csi.proto.
+
+export interface NodeGetCapabilitiesRequest {}
+
+export interface NodeGetCapabilitiesRequest__Output {}

@@ -1,0 +1,5 @@
+// Made from proto/csi.proto.
+
+export interface NodeUnpublishVolumeResponse {}
+
+export interface NodeUnpublishVolumeResponse__Output {}

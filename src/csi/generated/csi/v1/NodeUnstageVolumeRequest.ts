@@ -1,0 +1,11 @@
+// Made from proto/csi.proto.
+
+export interface NodeUnstageVolumeRequest {
+  volumeId?: string;
+  stagingTargetPath?: string;
+}
+
+export interface NodeUnstageVolumeRequest__Output {
+  volumeId: string;
+  stagingTargetPath: string;
+}

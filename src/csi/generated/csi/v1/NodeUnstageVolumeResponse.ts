@@ -1,0 +1,5 @@
+// Made from proto/csi.proto.
+
+export interface NodeUnstageVolumeResponse {}
+
+export interface NodeUnstageVolumeResponse__Output {}

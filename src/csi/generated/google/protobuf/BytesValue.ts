@@ -1,0 +1,9 @@
+// Made from proto/csi.proto.
+
+export interface BytesValue {
+  value?: Buffer | Uint8Array | string;
+}
+
+export interface BytesValue__Output {
+  value: Buffer;
+}

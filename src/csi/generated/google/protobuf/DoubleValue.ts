@@ -1,0 +1,9 @@
+// Made from proto/csi.proto.
+
+export interface DoubleValue {
+  value?: number | string;
+}
+
+export interface DoubleValue__Output {
+  value: number;
+}

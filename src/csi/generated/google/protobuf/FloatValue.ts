@@ -1,0 +1,9 @@
+// Made from proto/csi.proto.
+
+export interface FloatValue {
+  value?: number | string;
+}
+
+export interface FloatValue__Output {
+  value: number;
+}

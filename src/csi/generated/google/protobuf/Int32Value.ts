@@ -1,0 +1,9 @@
+// Made from proto/csi.proto.
+
+export interface Int32Value {
+  value?: number;
+}
+
+export interface Int32Value__Output {
+  value: number;
+}

@@ -1,0 +1,9 @@
+// Made from proto/csi.proto.
+
+export interface UInt32Value {
+  value?: number;
+}
+
+export interface UInt32Value__Output {
+  value: number;
+}
