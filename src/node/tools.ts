@@ -1,0 +1,214 @@
+/**
+ * The three programs that a stage starts, once each: mdadm, mkfs and blkid (SPEC §5). Everything else is native.
+ * Each runs with a time limit, in the C locale, without a shell, and is judged by its exit code.
+ */
+import { execFile } from 'node:child_process';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DomainError } from '../api/errors.ts';
+import { DATA_OFFSET_BYTES, RAID10_CHUNK_BYTES } from '../api/layout.ts';
+import { MD_HOMEHOST } from '../api/names.ts';
+import type { FsType } from '../api/volume.ts';
+import { KIB } from '../support/units.ts';
+
+export interface CreateArrayWanted {
+  readonly arrayUUID: string;
+  readonly name: string;
+  readonly level: 1 | 10;
+  /** Copies of the RAID10 near layout. */
+  readonly layoutCopies: number;
+  /** Device paths by slot. */
+  readonly members: readonly (string | 'missing')[];
+  readonly writeMostly: readonly string[];
+  readonly memberDataBytes: number;
+  readonly bitmapChunkBytes: number;
+}
+
+export interface ProbedFilesystem {
+  readonly fsType: string;
+  readonly uuid: string;
+}
+
+export interface MakeFilesystemWanted {
+  readonly device: string;
+  readonly fsType: FsType;
+  readonly uuid: string;
+  readonly label: string;
+  readonly sectorSize: number;
+}
+
+export interface Tools {
+  /** Creates and starts the array, members taken as equal. Not idempotent: its planner wipes and creates again. */
+  createArray(wanted: CreateArrayWanted): Promise<void>;
+  /** Assembles read-only from exactly these members, degraded if need be. */
+  assembleArray(arrayUUID: string, name: string, members: readonly string[]): Promise<void>;
+  /** What libblkid finds; undefined when there is nothing. `precondition` when the result is ambiguous. */
+  probeFilesystem(device: string): Promise<ProbedFilesystem | undefined>;
+  /** Overwrites whatever is there: only its planner decides that it may. */
+  makeFilesystem(wanted: MakeFilesystemWanted): Promise<void>;
+}
+
+interface RunResult {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const TOOL_LIMIT_MS = 120_000;
+/** mdadm: no udev links to wait for, no helper daemons, no systemd. */
+const TOOL_ENVIRONMENT = { LC_ALL: 'C', MDADM_NO_UDEV: '1', MDADM_NO_MDMON: '1', MDADM_NO_SYSTEMCTL: '1' };
+
+function run(program: string, args: readonly string[]): Promise<RunResult> {
+  const path = process.env['PATH'] ?? '';
+  const env = { PATH: `/usr/local/sbin:/usr/sbin:/sbin:${path}`, ...TOOL_ENVIRONMENT };
+  return new Promise((resolve, reject) => {
+    execFile(
+      program,
+      [...args],
+      { env, timeout: TOOL_LIMIT_MS, killSignal: 'SIGKILL', maxBuffer: 1 << 20 },
+      (error, stdout, stderr) => {
+        if (error === null) return resolve({ exitCode: 0, stdout, stderr });
+        if (typeof error.code === 'number') return resolve({ exitCode: error.code, stdout, stderr });
+        const why =
+          error.killed === true
+            ? `no end within ${TOOL_LIMIT_MS / 1000} s`
+            : error.code === 'ENOENT'
+              ? 'it is not installed'
+              : error.message;
+        reject(new DomainError('internal', `running ${program}: ${why}`, { cause: error }));
+      },
+    );
+  });
+}
+
+async function runChecked(program: string, args: readonly string[]): Promise<string> {
+  const result = await run(program, args);
+  if (result.exitCode !== 0) {
+    const said = (result.stderr.trim() || result.stdout.trim()).split('\n').slice(-3).join('; ');
+    throw new DomainError('internal', `running ${program}: exit code ${result.exitCode}: ${said}`);
+  }
+  return result.stdout;
+}
+
+/** Arrays without a bad-block log (SPEC §7.3); nothing is assembled by itself. */
+const MDADM_CONF = 'CREATE bbl=no\nAUTO -all\n';
+
+export class SystemTools implements Tools {
+  readonly #runDirectory: string;
+  readonly #kernelRelease: string;
+
+  /** `runDirectory`: where mdadm's configuration is put, on a tmpfs. `kernelRelease`: decides which features a filesystem gets. */
+  constructor(runDirectory: string, kernelRelease: string) {
+    this.#runDirectory = runDirectory;
+    this.#kernelRelease = kernelRelease;
+  }
+
+  async createArray(wanted: CreateArrayWanted): Promise<void> {
+    const level =
+      wanted.level === 1
+        ? ['--level=1']
+        : ['--level=10', `--layout=n${wanted.layoutCopies}`, `--chunk=${RAID10_CHUNK_BYTES / KIB}K`];
+    const args = [
+      `--config=${await this.#mdadmConf()}`,
+      '--create',
+      `/dev/md/${wanted.name}`,
+      '--run',
+      '--metadata=1.2',
+      `--homehost=${MD_HOMEHOST}`,
+      `--name=${wanted.name}`,
+      `--uuid=${wanted.arrayUUID.replaceAll('-', '')}`,
+      ...level,
+      `--raid-devices=${wanted.members.length}`,
+      '--bitmap=internal',
+      `--bitmap-chunk=${wanted.bitmapChunkBytes / KIB}K`,
+      `--data-offset=${DATA_OFFSET_BYTES / KIB}K`,
+      `--size=${wanted.memberDataBytes / KIB}K`,
+      '--assume-clean',
+      ...membersWithFlags(wanted.members, new Set(wanted.writeMostly)),
+    ];
+    await runChecked('mdadm', args);
+  }
+
+  async assembleArray(arrayUUID: string, name: string, members: readonly string[]): Promise<void> {
+    const config = `--config=${await this.#mdadmConf()}`;
+    const uuid = `--uuid=${arrayUUID.replaceAll('-', '')}`;
+    await runChecked('mdadm', [config, '--assemble', `/dev/md/${name}`, '--readonly', '--run', uuid, ...members]);
+  }
+
+  async probeFilesystem(device: string): Promise<ProbedFilesystem | undefined> {
+    const result = await run('blkid', ['--probe', '--output', 'export', device]);
+    if (result.exitCode === 2 && result.stdout.trim() === '') return undefined;
+    if (result.exitCode !== 0) {
+      throw new DomainError(
+        'precondition',
+        `probing ${device} for a filesystem: blkid cannot tell (exit code ${result.exitCode}): look at it by hand`,
+      );
+    }
+    const values = new Map(
+      result.stdout.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
+    );
+    return {
+      fsType: values.get('TYPE') ?? values.get('PTTYPE') ?? 'unknown',
+      uuid: (values.get('UUID') ?? '').toLowerCase(),
+    };
+  }
+
+  async makeFilesystem(wanted: MakeFilesystemWanted): Promise<void> {
+    if (wanted.fsType === 'ext4') {
+      const options = [
+        '-q',
+        '-F',
+        '-E',
+        'nodiscard,lazy_itable_init=1,lazy_journal_init=1',
+        '-U',
+        wanted.uuid,
+        '-L',
+        wanted.label,
+      ];
+      await runChecked('mkfs.ext4', [...options, wanted.device]);
+      return;
+    }
+    const features = xfsFeatures(this.#kernelRelease);
+    const sector = `size=${wanted.sectorSize}`;
+    await runChecked('mkfs.xfs', [
+      '-q',
+      '-f',
+      '-K',
+      '-m',
+      `${features},uuid=${wanted.uuid}`,
+      '-s',
+      sector,
+      '-L',
+      wanted.label,
+      wanted.device,
+    ]);
+  }
+
+  /** Written anew each time and put in place by rename, so that a reader never sees half of it. */
+  async #mdadmConf(): Promise<string> {
+    const path = join(this.#runDirectory, 'mdadm.conf');
+    await mkdir(this.#runDirectory, { recursive: true, mode: 0o700 });
+    const temporary = `${path}.${process.pid}`;
+    await writeFile(temporary, MDADM_CONF);
+    await rename(temporary, path);
+    return path;
+  }
+}
+
+/**
+ * For `--create`, `--write-mostly` holds for every device named after it and cannot be taken back: it is given where only
+ * flagged members follow, and left to the planner's correction by sysfs elsewhere.
+ */
+function membersWithFlags(members: readonly string[], writeMostly: ReadonlySet<string>): string[] {
+  const isPlain = (member: string): boolean => member !== 'missing' && !writeMostly.has(member);
+  const flaggedFrom = members.findLastIndex(isPlain) + 1;
+  if (flaggedFrom === members.length) return [...members];
+  return [...members.slice(0, flaggedFrom), '--write-mostly', ...members.slice(flaggedFrom)];
+}
+
+/** Only features that the running kernel can mount: bigtime and inobtcount came with 5.10. */
+export function xfsFeatures(kernelRelease: string): string {
+  const [major = 0, minor = 0] = kernelRelease.split('.').map((part) => Number.parseInt(part, 10));
+  const recent = major > 5 || (major === 5 && minor >= 10);
+  return `crc=1,finobt=1,reflink=0,bigtime=${recent ? 1 : 0},inobtcount=${recent ? 1 : 0}`;
+}
