@@ -1,0 +1,56 @@
+// Runs the mocha tests of some folders in one process and counts them from mocha's own JSON report.
+
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { bin, filesBelow, root, run } from './steps.mjs';
+
+const RESULTS = 'test-results';
+
+/** The reason stands in the title where a test is skipped for one: mocha keeps no other place for it. */
+function titles(tests) {
+  return tests.map((test) => test.fullTitle);
+}
+
+/** mocha writes the report when it is through; without one it was killed or never came to run. */
+function readReport(path) {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function describeFailures(report) {
+  return report.failures.map((test) => {
+    const file = test.file === undefined ? '' : ` (${relative(root, test.file)})`;
+    const why = test.err?.stack ?? test.err?.message ?? 'no reason given';
+    return `${test.fullTitle}${file}\n${why.replace(/^/gm, '    ')}`;
+  });
+}
+
+/**
+ * Resolves to {passed, failed, skipped, failures[], skips[]}. Folders without tests count nothing. `limitMs` bounds it all: a
+ * test process that does not end has a handle open, and that is a failure.
+ */
+export async function mochaLayer(name, folders, { limitMs = 900_000, env = process.env } = {}) {
+  const files = folders.flatMap((folder) => filesBelow(folder, ['.test.ts']));
+  if (files.length === 0) return { passed: 0, failed: 0, skipped: 0, failures: [], skips: [] };
+  const reportPath = join(root, RESULTS, `${name}.json`);
+  mkdirSync(join(root, RESULTS), { recursive: true });
+  rmSync(reportPath, { force: true });
+  const args = ['--reporter', 'json', '--reporter-option', `output=${reportPath}`, ...files];
+  const result = await run(bin('mocha'), args, { env, limitMs });
+  const report = readReport(reportPath);
+  if (report === undefined) {
+    const failures = [`the test process ended without a report: ${result.reason}\n${result.output.slice(-8000)}`];
+    return { passed: 0, failed: 1, skipped: 0, failures, skips: [] };
+  }
+  const { passes, failures: failed, pending } = report.stats;
+  const failures = describeFailures(report);
+  const skips = titles(report.pending);
+  if (!result.ok && failed === 0) {
+    failures.push(`all tests passed but the process did not end well: ${result.reason}\n${result.output.slice(-4000)}`);
+    return { passed: passes, failed: 1, skipped: pending, failures, skips };
+  }
+  return { passed: passes, failed, skipped: pending, failures, skips };
+}
