@@ -4,9 +4,13 @@
     'core_sources': [
       'native/core/syscalls.cc',
       'native/core/sysfs.cc',
+      'native/core/nvmet.cc',
+      'native/core/nvme_fabrics.cc',
     ],
     'addon_sources': [
       'native/addon/addon.cc',
+      'native/addon/nvmet.cc',
+      'native/addon/nvme_fabrics.cc',
     ],
   },
   'targets': [

@@ -10,6 +10,8 @@ constexpr int kAbiVersion = 1;
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("abiVersion", Napi::Number::New(env, kAbiVersion));
+  RegisterNvmet(env, exports);
+  RegisterNvmeFabrics(env, exports);
   return exports;
 }
 
