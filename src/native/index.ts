@@ -1,0 +1,60 @@
+import type { Kernel } from '../api/kernel.ts';
+import type { InFlightCall } from './in-flight.ts';
+import { InFlightTable } from './in-flight.ts';
+import { loadAddon } from './load.ts';
+import { NodeKernel } from './node-kernel.ts';
+import type { RawAddon } from './raw.ts';
+
+export { NativeError } from './native-error.ts';
+export type { InFlightCall } from './in-flight.ts';
+
+/** libuv's own default, when the environment says nothing. */
+const DEFAULT_POOL_SIZE = 4;
+/** Threads that native calls never take: `fs`, DNS and crypto share the pool. */
+const RESERVED_THREADS = 4;
+const MINIMUM_THREADS = 2;
+const WARN_EVERY_MS = 30_000;
+
+export interface KernelOptions {
+  /** Default: loaded from the built file. */
+  readonly addon?: RawAddon;
+  /** `UV_THREADPOOL_SIZE` of this process; default: read from the environment. */
+  readonly poolSize?: number;
+  /** Monotonic milliseconds. */
+  readonly now?: () => number;
+  readonly warnEveryMs?: number;
+  /** Called every 30 s with the calls that have held a thread for longer than that. */
+  readonly onStuck?: (calls: readonly InFlightCall[]) => void;
+}
+
+/** `Kernel` of this machine, and what the metrics and the readiness check want to know about it. */
+export interface NativeKernel extends Kernel {
+  inFlight(): readonly InFlightCall[];
+  /** Calls that wait for a thread. */
+  readonly waiting: number;
+}
+
+/** How many native calls may run at once in a pool of that size. */
+export function nativeThreads(poolSize: number): number {
+  return Math.max(MINIMUM_THREADS, poolSize - RESERVED_THREADS);
+}
+
+/** Size of libuv's pool as the environment sets it. It counts only if it was set before the process started. */
+export function poolSizeOf(env: Readonly<Record<string, string | undefined>>): number {
+  const wanted = Number(env['UV_THREADPOOL_SIZE'] ?? '');
+  return Number.isSafeInteger(wanted) && wanted >= 1 ? Math.min(wanted, 1024) : DEFAULT_POOL_SIZE;
+}
+
+/** Loads the addon (throws one error that says what was tried) and puts the checks in front of it. */
+export function createKernel(options: KernelOptions = {}): NativeKernel {
+  const inFlight = new InFlightTable({
+    now: options.now ?? (() => performance.now()),
+    warnEveryMs: options.warnEveryMs ?? WARN_EVERY_MS,
+    onStuck: options.onStuck ?? (() => undefined),
+  });
+  return new NodeKernel({
+    addon: options.addon ?? loadAddon(),
+    threads: nativeThreads(options.poolSize ?? poolSizeOf(process.env)),
+    inFlight,
+  });
+}
