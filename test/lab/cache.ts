@@ -66,7 +66,10 @@ export function parseImagePackage(depends: string, series: KernelSeries): string
 async function aptOptionsFor(suite: string, folder: string): Promise<string[]> {
   const format = ['indextargets', '--format', '$(REPO_URI) $(CODENAME)', 'Created-By: Packages'];
   const { stdout } = await run('apt-get', format, EXEC);
-  const mirror = stdout.split('\n').find((line) => line.trim().endsWith(' bookworm'))?.split(' ')[0];
+  const mirror = stdout
+    .split('\n')
+    .find((line) => line.trim().endsWith(' bookworm'))
+    ?.split(' ')[0];
   if (!mirror) throw new Error(`look for a kernel in ${suite}: the machine's package sources do not have Debian 12`);
   await mkdir(join(folder, 'state', 'lists', 'partial'), { recursive: true });
   await mkdir(join(folder, 'cache', 'archives', 'partial'), { recursive: true });

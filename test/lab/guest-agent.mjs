@@ -29,7 +29,7 @@ let writing = Promise.resolve();
 function send(message) {
   const line = Buffer.from(`${JSON.stringify({ session, ...message })}\n`);
   writing = writing.then(async () => {
-    for (let sent = 0; sent < line.length; ) {
+    for (let sent = 0; sent < line.length;) {
       sent += (await port.write(line, sent, line.length - sent, null)).bytesWritten;
     }
   });

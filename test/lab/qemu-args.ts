@@ -62,7 +62,8 @@ function driveArgs(drive: MachineSpec['drives'][number], index: number): string[
  * Command line of one node. Two virtual CPUs, always: with one, QEMU 7.2 loses completions of Write Zeroes bursts.
  */
 export function qemuArgs(spec: MachineSpec): string[] {
-  if (/\s/.test(spec.envFile)) throw new Error(`boot ${spec.name}: the path "${spec.envFile}" must not contain a space`);
+  if (/\s/.test(spec.envFile))
+    throw new Error(`boot ${spec.name}: the path "${spec.envFile}" must not contain a space`);
   const uuid = uuidFor(spec.name);
   const mac = `52:54:00:4d:53:${(10 + spec.index).toString(16).padStart(2, '0')}`;
   const kernelWords = 'console=ttyS0 quiet panic=1 tsc=reliable mitigations=off random.trust_cpu=on nokaslr';

@@ -1,0 +1,158 @@
+// The one place that installs what the project needs and the machine lacks: Debian packages and the npm packages.
+// Every function returns at once, without a word, when nothing is missing.
+//   node scripts/setup.mjs [group …]     groups: build, native-test, lab
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** package → a program or file that it brings; the package is needed only if that is not there. */
+const GROUPS = {
+  build: {
+    'build-essential': 'g++',
+    python3: 'python3',
+  },
+  'native-test': {
+    'build-essential': 'g++',
+    cmake: 'cmake',
+    clang: 'clang++',
+    'clang-format': 'clang-format',
+    'clang-tidy': 'clang-tidy',
+    'libclang-rt-14-dev': '/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.asan-x86_64.a',
+    'libgtest-dev': '/usr/include/gtest/gtest.h',
+    gdisk: 'sgdisk',
+    fdisk: 'sfdisk',
+    mdadm: 'mdadm',
+    xfsprogs: 'mkfs.xfs',
+    e2fsprogs: 'mkfs.ext4',
+    dmsetup: 'dmsetup',
+  },
+  lab: {
+    'qemu-system-x86': 'qemu-system-x86_64',
+    'busybox-static': 'busybox',
+    kmod: 'modprobe',
+    'xz-utils': 'xz',
+    'util-linux': 'unshare',
+    iproute2: 'ip',
+    mdadm: 'mdadm',
+    'nvme-cli': 'nvme',
+    xfsprogs: 'mkfs.xfs',
+    e2fsprogs: 'mkfs.ext4',
+    gdisk: 'sgdisk',
+    fdisk: 'sfdisk',
+    fio: 'fio',
+    dmsetup: 'dmsetup',
+    'kubernetes-client': 'kubectl',
+  },
+};
+
+class SetupError extends Error {}
+
+function isPresent(programOrFile) {
+  if (programOrFile.startsWith('/')) return existsSync(programOrFile);
+  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/sbin'];
+  return folders.some((folder) => existsSync(join(folder, programOrFile)));
+}
+
+function run(command, args, extraEnv = {}) {
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, ...extraEnv },
+  });
+  if (error || status !== 0) {
+    throw new SetupError(`${[command, ...args].join(' ')}: ${error ? error.message : `exit ${status}`}`);
+  }
+}
+
+function aptKnows(packages) {
+  return packages.every((name) => {
+    const { status, stdout } = spawnSync('apt-cache', ['policy', name], { encoding: 'utf8' });
+    return status === 0 && /Candidate: (?!\(none\))/.test(stdout);
+  });
+}
+
+/** Packages of the groups that are not on this machine. */
+export function missingPackages(...groups) {
+  const missing = new Set();
+  for (const group of groups) {
+    const packages = GROUPS[group];
+    if (!packages) throw new SetupError(`no group of packages is called ${group}: expected ${Object.keys(GROUPS)}`);
+    for (const [name, brings] of Object.entries(packages)) if (!isPresent(brings)) missing.add(name);
+  }
+  return [...missing];
+}
+
+function installPackages(packages) {
+  const command = `apt-get install -y --no-install-recommends ${packages.join(' ')}`;
+  if (process.platform !== 'linux' || !isPresent('apt-get')) {
+    throw new SetupError(
+      `this machine lacks ${packages.join(', ')} (names of Debian's packages): install them yourself`,
+    );
+  }
+  if (process.getuid() !== 0) {
+    throw new SetupError(
+      `these Debian packages are missing; install them with:\n  sudo apt-get update && sudo ${command}`,
+    );
+  }
+  console.log(`setup: installing ${packages.join(' ')}`);
+  const quiet = { DEBIAN_FRONTEND: 'noninteractive' };
+  if (!aptKnows(packages)) run('apt-get', ['-qq', 'update'], quiet);
+  const args = ['-qq', '-y', '-o', 'Dpkg::Use-Pty=0', 'install', '--no-install-recommends', ...packages];
+  try {
+    run('apt-get', args, quiet);
+  } catch {
+    run('apt-get', ['-qq', 'update'], quiet); // the lists may name versions that have been replaced since
+    run('apt-get', args, quiet);
+  }
+}
+
+/** Installs the Debian packages of the groups that are missing. Needs root only if something is. */
+export function ensurePackages(...groups) {
+  exitOnSetupError(() => {
+    const packages = missingPackages(...groups);
+    if (packages.length === 0) return;
+    installPackages(packages);
+    const still = missingPackages(...groups);
+    if (still.length > 0) throw new SetupError(`installed, but still not found: ${still.join(', ')}`);
+  });
+}
+
+/** True if node_modules holds exactly the versions that package-lock.json names (optional ones may be absent). */
+function npmIsCurrent() {
+  const installed = join(root, 'node_modules', '.package-lock.json');
+  if (!existsSync(installed)) return false;
+  const have = JSON.parse(readFileSync(installed, 'utf8')).packages;
+  const want = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages;
+  return Object.entries(want).every(
+    ([path, { version, optional, peer }]) =>
+      path === '' || (!have[path] && (optional || peer)) || have[path]?.version === version,
+  );
+}
+
+/** Installs the npm packages if node_modules is absent or does not match the lock file. */
+export function ensureNpm() {
+  exitOnSetupError(() => {
+    if (npmIsCurrent()) return;
+    console.log('setup: installing npm packages');
+    run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
+  });
+}
+
+function exitOnSetupError(work) {
+  try {
+    work();
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.error(`setup: ${error.message}`);
+    process.exit(1);
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const groups = process.argv.slice(2);
+  ensurePackages(...(groups.length > 0 ? groups : Object.keys(GROUPS)));
+  ensureNpm();
+}

@@ -1,0 +1,91 @@
+import { Command, Option } from 'commander';
+import { KERNELS, ensureKernel } from './cache.ts';
+import type { KernelSeries } from './cache.ts';
+import { bootCluster } from './cluster.ts';
+import type { ClusterOptions } from './cluster.ts';
+import { enterLabNamespace } from './network.ts';
+import { formatTotals, runScenarios, selectScenarios } from './scenario.ts';
+import { SCENARIOS } from './scenarios/index.ts';
+import { shell } from './shell.ts';
+
+interface Flags {
+  readonly kernel: KernelSeries;
+  readonly nodes: number;
+  readonly scenario: readonly string[];
+  readonly run: readonly string[];
+  readonly keep: boolean;
+  readonly shell: boolean;
+  readonly list: boolean;
+}
+
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
+const collect = (word: string, before: readonly string[]): string[] => [...before, word];
+
+function parseFlags(): Flags {
+  return new Command('npm run lab --')
+    .description('Runs scenarios on virtual nodes with real kernels. Needs root.')
+    .addOption(new Option('--kernel <series>', "Debian's kernel to boot").choices(KERNELS).default('6.1'))
+    .addOption(new Option('--nodes <count>', 'nodes, for --run and --shell').default(2).argParser(Number))
+    .option('--scenario <name>', 'run only this one (may be repeated)', collect, [])
+    .option('--run <command>', 'boot, run this shell command on node1, end (may be repeated)', collect, [])
+    .option('--keep', 'open the shell when a scenario fails', false)
+    .option('--shell', 'boot and read commands for the nodes from standard input', false)
+    .option('--list', 'list the scenarios', false)
+    .parse()
+    .opts<Flags>();
+}
+
+async function runCommands(commands: readonly string[], options: ClusterOptions): Promise<number> {
+  const cluster = await bootCluster(options);
+  try {
+    let worst = 0;
+    for (const command of commands) {
+      const result = await cluster.node('node1').tryRun(command, { timeoutMs: 600_000 });
+      process.stdout.write(result.stdout);
+      process.stderr.write(result.stderr);
+      worst ||= result.code ?? 1;
+    }
+    return worst;
+  } finally {
+    await cluster.destroy();
+  }
+}
+
+async function openShell(options: ClusterOptions): Promise<number> {
+  const cluster = await bootCluster(options);
+  await shell(cluster).finally(() => cluster.destroy());
+  return 0;
+}
+
+async function main(): Promise<number> {
+  const flags = parseFlags();
+  if (flags.list) {
+    for (const { name, title } of SCENARIOS) print(`${name.padEnd(24)}${title}`);
+    return 0;
+  }
+  const scenarios = selectScenarios(SCENARIOS, flags.scenario);
+  if (process.getuid?.() !== 0)
+    throw new Error('the lab needs root, for network namespaces and taps: run it with sudo');
+  await enterLabNamespace(() => ensureKernel(flags.kernel, print));
+  const options = { kernel: flags.kernel, nodes: flags.nodes, name: 'lab', progress: print };
+  if (flags.run.length > 0) return runCommands(flags.run, options);
+  if (flags.shell) return openShell(options);
+  const totals = await runScenarios({
+    scenarios,
+    cluster: options,
+    print,
+    ...(flags.keep ? { onFailure: shell } : {}),
+  });
+  print(formatTotals(totals));
+  return totals.failed === 0 ? 0 : 1;
+}
+
+// SIGINT and SIGTERM end this process; the machines end with it and the next run removes the files.
+process.on('SIGINT', () => process.exit(130));
+process.on('SIGTERM', () => process.exit(143));
+try {
+  process.exitCode = await main();
+} catch (error) {
+  process.stderr.write(`lab: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,5 @@
+import type { Scenario } from '../scenario.ts';
+import { kernelFacts } from './kernel-facts.ts';
+
+/** Every scenario that `npm run lab` knows, in the order in which they run. */
+export const SCENARIOS: readonly Scenario[] = [kernelFacts];
