@@ -19,7 +19,7 @@ export class NativeError extends Error {
   readonly errno: number;
   readonly code: string;
   readonly syscall: string;
-  readonly path?: string;
+  declare readonly path?: string;
 
   constructor(message: string, init: NativeErrorInit) {
     super(message, init.cause === undefined ? undefined : { cause: init.cause });
