@@ -12,6 +12,11 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("abiVersion", Napi::Number::New(env, kAbiVersion));
   RegisterNvmet(env, exports);
   RegisterNvmeFabrics(env, exports);
+  RegisterMdArray(env, exports);
+  RegisterDeviceMapper(env, exports);
+  RegisterMount(env, exports);
+  RegisterFilesystem(env, exports);
+  RegisterUevent(env, exports);
   return exports;
 }
 

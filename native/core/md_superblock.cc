@@ -1,8 +1,14 @@
-#include "md_superblock.h"
+#include "native/core/md_superblock.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/raid/md_p.h>
+#include <sys/stat.h>
 
 #include <cstring>
+#include <memory>
+#include <utility>
 
 namespace meshstor {
 namespace {
@@ -142,6 +148,34 @@ MdSuperblockParse ParseMdSuperblock(const uint8_t* bytes, size_t length, uint64_
   if (field != nullptr) return damaged(field);
   parse.superblock = std::move(found);
   return parse;
+}
+
+Result<std::optional<MdSuperblock>> ReadMdSuperblock(Syscalls& sys, const std::string& path) {
+  auto fd = OpenFile(sys, path, O_RDONLY | O_DIRECT);
+  if (!fd.ok()) return fd.error();
+  struct stat info = {};
+  const int stat_result = sys.Fstat(fd.value().get(), &info);
+  const int stat_err = errno;
+  if (stat_result != 0) return Failed(stat_err, "fstat", path);
+  auto device_bytes = static_cast<uint64_t>(info.st_size);
+  if (S_ISBLK(info.st_mode)) {
+    auto sized = IoctlFd(sys, fd.value().get(), BLKGETSIZE64, &device_bytes, "BLKGETSIZE64", path);
+    if (!sized.ok()) return sized.error();
+  }
+  if (device_bytes < kMdSuperblockOffset + kMdSuperblockMaxBytes) return std::optional<MdSuperblock>();
+
+  // O_DIRECT wants memory, offset and length aligned to the logical block, which is at most 4 KiB here.
+  struct alignas(kMdSuperblockMaxBytes) Block {
+    uint8_t bytes[kMdSuperblockMaxBytes] = {};
+  };
+  const auto block = std::make_unique<Block>();
+  auto read = PreadFull(sys, fd.value().get(), block->bytes, sizeof(block->bytes), kMdSuperblockOffset, path);
+  if (!read.ok()) return read.error();
+  auto parse = ParseMdSuperblock(block->bytes, sizeof(block->bytes), device_bytes);
+  if (parse.damaged_field != nullptr) {
+    return Failed(EBADMSG, "parse", path, std::string("damaged md superblock: ") + parse.damaged_field);
+  }
+  return std::move(parse.superblock);
 }
 
 }  // namespace meshstor

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include "result.h"
+#include "native/core/result.h"
+#include "native/core/syscalls.h"
 
 namespace meshstor {
 
@@ -56,7 +56,7 @@ uint32_t MdSuperblockChecksum(const uint8_t* bytes, uint32_t max_dev);
 
 /// Reads and parses the v1.2 superblock of `path` with O_DIRECT: the page cache of a partition whose bytes are written through
 /// a device on top of it goes stale. Blocks for one read of 4 KiB. No superblock is an empty optional; a damaged one is EBADMSG
-/// whose detail names the field. Needs read access to the device.
-Result<std::optional<MdSuperblock>> ReadMdSuperblock(const std::string& path);
+/// whose message names the field. Needs read access to the device.
+Result<std::optional<MdSuperblock>> ReadMdSuperblock(Syscalls& sys, const std::string& path);
 
 }  // namespace meshstor

@@ -443,4 +443,10 @@ export interface Kernel {
   // -- watching
   /** Calls back (coalesced, on the event loop) when block devices or arrays change, until `stop` is called. */
   watch(onEvents: (events: readonly KernelEvent[]) => void): { stop(): void };
+
+  // -- this process
+  /** PR_SET_IO_FLUSHER for every thread, so that none waits for write-back to a volume that waits for us. `EPERM` without CAP_SYS_RESOURCE, `EINVAL` from a kernel older than 5.6. */
+  setIoFlusher(): Promise<void>;
+  /** Exclusive flock on the file (made if missing), held for the life of the process. `EAGAIN` while any process, this one included, holds it. */
+  acquireNodeLock(path: string): Promise<void>;
 }
