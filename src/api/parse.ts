@@ -16,7 +16,8 @@ import { EMPTY_STATUS } from './volume.ts';
 /** The first thing that is wrong with a value by its schema, with the path of the field; undefined when nothing is. */
 export type SchemaCheck = (value: unknown) => string | undefined;
 
-export type ParseResult<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
+export type ParseResult<T> =
+  { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
 export type Parser<T> = (wire: unknown) => ParseResult<T>;
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -103,7 +104,9 @@ export function parseMeta(wire: unknown): ObjectMeta | string {
     generation: typeof generation === 'number' ? generation : 0,
     creationTimestamp: typeof creationTimestamp === 'string' ? creationTimestamp : '',
     ...(typeof deletionTimestamp === 'string' ? { deletionTimestamp } : {}),
-    finalizers: Array.isArray(wire['finalizers']) ? wire['finalizers'].filter((entry) => typeof entry === 'string') : [],
+    finalizers: Array.isArray(wire['finalizers'])
+      ? wire['finalizers'].filter((entry) => typeof entry === 'string')
+      : [],
     annotations: strings(wire['annotations']),
     labels: strings(wire['labels']),
   };
@@ -163,7 +166,9 @@ function head(kind: string, metadata: ObjectMeta): Fields {
 
 function strings(wire: unknown): Readonly<Record<string, string>> {
   if (!isFields(wire)) return {};
-  return Object.fromEntries(Object.entries(wire).filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
+  return Object.fromEntries(
+    Object.entries(wire).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+  );
 }
 
 function isFields(value: unknown): value is Fields {

@@ -46,7 +46,11 @@ export function errorFromAnswer(doing: string, status: number, body: unknown, re
 export function errorFromNetwork(doing: string, cause: unknown): ApiError {
   if (cause instanceof ApiError) return cause;
   const why = errnoCode(cause) ?? (cause instanceof Error ? shorten(cause.message) : 'connection failed');
-  return new ApiError('unavailable', `${doing}: API server cannot be reached (${why})`, { status: 0, reason: '', cause });
+  return new ApiError('unavailable', `${doing}: API server cannot be reached (${why})`, {
+    status: 0,
+    reason: '',
+    cause,
+  });
 }
 
 /** The API answered that what was written is based on an old version. */

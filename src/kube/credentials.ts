@@ -46,7 +46,10 @@ export function findClusterAccess(kubeconfig?: string): ClusterAccess {
 function accessOf(config: KubeConfig): ClusterAccess {
   const cluster = config.getCurrentCluster();
   if (cluster === null || !URL.canParse(cluster.server)) {
-    throw new DomainError('invalid', 'reading the kubeconfig: its current context names no cluster with a server address');
+    throw new DomainError(
+      'invalid',
+      'reading the kubeconfig: its current context names no cluster with a server address',
+    );
   }
   const server = new URL(cluster.server);
   const effective = server.protocol === 'http:' ? withoutTls(config) : config;

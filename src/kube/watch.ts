@@ -99,7 +99,8 @@ export class Watch {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       try {
-        if (this.#version === undefined || this.#clock.now() - this.#listedAt > this.#options.relistMs) await this.#list();
+        if (this.#version === undefined || this.#clock.now() - this.#listedAt > this.#options.relistMs)
+          await this.#list();
         else await this.#watch();
       } catch (error) {
         if (signal.aborted) return;
@@ -229,7 +230,11 @@ export class Watch {
   }
 }
 
-function readPage(answer: unknown, items: unknown[], what: string): { readonly version: string; readonly next: string } {
+function readPage(
+  answer: unknown,
+  items: unknown[],
+  what: string,
+): { readonly version: string; readonly next: string } {
   const list = answer as Fields | undefined;
   const metadata = list?.['metadata'] as Fields | undefined;
   const version = metadata?.['resourceVersion'];
