@@ -64,7 +64,7 @@ struct NvmetExportWanted {
 
 /// Everything that is configured, in the order of names (ports and namespaces by number). What vanishes while it is
 /// read is left out. Does not block. Without the nvmet module the state is empty; with the module but without a
-/// configfs mount the truth cannot be seen: ENOENT.
+/// configfs mount the truth cannot be seen: EIO.
 Result<NvmetState> ReadNvmetState(const Sysfs& sysfs);
 
 /// Creates the port or gives an idle one the wanted address. Success when it is so already. EEXIST when the port has

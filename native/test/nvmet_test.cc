@@ -273,8 +273,8 @@ TEST(NvmetAbsent, IsEmptyWithoutTheModuleAndUnknownWithoutConfigfs) {
   EXPECT_TRUE(RemoveNvmetExport(sysfs, kPart).ok());
   EXPECT_EQ(EnsureNvmetPort(sysfs, {1, "tcp", "10.0.0.1", "4420"}).error().err, ENOENT);
   tree.Dir("/sys/module/nvmet");
-  EXPECT_EQ(ReadNvmetState(sysfs).error().err, ENOENT);
-  EXPECT_EQ(RemoveNvmetExport(sysfs, kPart).error().err, ENOENT);
+  EXPECT_EQ(ReadNvmetState(sysfs).error().err, EIO);
+  EXPECT_EQ(RemoveNvmetExport(sysfs, kPart).error().err, EIO);
 }
 
 }  // namespace

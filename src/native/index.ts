@@ -1,4 +1,5 @@
 import type { Kernel } from '../api/kernel.ts';
+import { NativeCalls } from './calls.ts';
 import type { InFlightCall } from './in-flight.ts';
 import { InFlightTable } from './in-flight.ts';
 import { loadAddon } from './load.ts';
@@ -52,9 +53,6 @@ export function createKernel(options: KernelOptions = {}): NativeKernel {
     warnEveryMs: options.warnEveryMs ?? WARN_EVERY_MS,
     onStuck: options.onStuck ?? (() => undefined),
   });
-  return new NodeKernel({
-    addon: options.addon ?? loadAddon(),
-    threads: nativeThreads(options.poolSize ?? poolSizeOf(process.env)),
-    inFlight,
-  });
+  const threads = nativeThreads(options.poolSize ?? poolSizeOf(process.env));
+  return new NodeKernel(new NativeCalls(options.addon ?? loadAddon(), threads, inFlight));
 }

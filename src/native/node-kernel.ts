@@ -19,70 +19,50 @@ import type {
   NvmetPortWanted,
   NvmetState,
 } from '../api/kernel.ts';
-import { Semaphore } from '../support/semaphore.ts';
 import * as args from './arguments.ts';
-import type { Check } from './check.ts';
+import type { NativeCalls } from './calls.ts';
 import { isBytes, isNothing } from './check.ts';
 import type { InFlightCall } from './in-flight.ts';
-import { InFlightTable } from './in-flight.ts';
-import { contractBroken, invalidArgument, NativeError, wrapNativeError } from './native-error.ts';
+import { contractBroken, wrapNativeError } from './native-error.ts';
 import type { RawAddon } from './raw.ts';
 import * as shapes from './shapes.ts';
 
-export interface NodeKernelOptions {
-  readonly addon: RawAddon;
-  /** Native calls that may run at once; the threads beyond are left to `fs` and DNS. */
-  readonly threads: number;
-  readonly inFlight: InFlightTable;
-}
-
-interface CallOptions {
-  readonly op: string;
-  readonly key?: string;
-  readonly check: () => void;
-  readonly run: (addon: RawAddon) => Promise<unknown>;
-}
-
 /** `Kernel` over the addon. Nothing but checks happens here: what is done lies in C++, what is decided in `plan`. */
 export class NodeKernel implements Kernel {
-  readonly #addon: RawAddon;
-  readonly #threads: Semaphore;
-  readonly #inFlight: InFlightTable;
+  readonly #native: NativeCalls;
 
-  constructor(options: NodeKernelOptions) {
-    this.#addon = options.addon;
-    this.#threads = new Semaphore(options.threads);
-    this.#inFlight = options.inFlight;
+  constructor(native: NativeCalls) {
+    this.#native = native;
   }
 
   /** Calls that hold a thread right now, oldest first. */
   inFlight(): readonly InFlightCall[] {
-    return this.#inFlight.list();
+    return this.#native.inFlight();
   }
 
   /** Calls that wait for a thread. */
   get waiting(): number {
-    return this.#threads.waiting;
+    return this.#native.waiting;
   }
 
   nvmeNamespaces(): Promise<readonly NvmeNamespace[]> {
-    return this.#read('nvmeNamespaces', '', shapes.isNamespaces, (addon) => addon.nvmeNamespaces());
+    return this.#native.run('nvmeNamespaces', '', shapes.isNamespaces, (addon) => addon.nvmeNamespaces());
   }
 
   identifyController(path: string): Promise<NvmeControllerIdentity> {
-    return this.#onPath('identifyController', path, shapes.isControllerIdentity, (addon) =>
+    return this.#native.onPath('identifyController', path, shapes.isControllerIdentity, (addon) =>
       addon.identifyController(path),
     );
   }
 
   identifyNamespace(path: string): Promise<NvmeNamespaceIdentity> {
-    return this.#onPath('identifyNamespace', path, shapes.isNamespaceIdentity, (addon) =>
+    return this.#native.onPath('identifyNamespace', path, shapes.isNamespaceIdentity, (addon) =>
       addon.identifyNamespace(path),
     );
   }
 
   signatures(path: string): Promise<readonly string[]> {
-    return this.#onPath('signatures', path, shapes.isSignatures, (addon) => addon.signatures(path));
+    return this.#native.onPath('signatures', path, shapes.isSignatures, (addon) => addon.signatures(path));
   }
 
   async readBytes(path: string, offset: number, length: number): Promise<Uint8Array> {
@@ -92,7 +72,7 @@ export class NodeKernel implements Kernel {
       args.checkCount('length', length);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.readBytes(path, offset, length);
-    const bytes = await this.#call<Uint8Array>({ op: 'readBytes', key: path, check, run }, isBytes);
+    const bytes = await this.#native.call<Uint8Array>({ op: 'readBytes', key: path, check, run }, isBytes);
     if (bytes.byteLength !== length) {
       throw contractBroken('readBytes', `asked for ${String(length)} bytes, got ${String(bytes.byteLength)}`);
     }
@@ -105,7 +85,12 @@ export class NodeKernel implements Kernel {
       args.checkCount('offset', offset);
       args.mustBe(data instanceof Uint8Array, 'data', 'a Uint8Array', data);
     };
-    return this.#do({ op: 'writeBytes', key: path, check, run: (addon) => addon.writeBytes(path, offset, data) });
+    return this.#native.perform({
+      op: 'writeBytes',
+      key: path,
+      check,
+      run: (addon) => addon.writeBytes(path, offset, data),
+    });
   }
 
   zeroRange(
@@ -120,11 +105,11 @@ export class NodeKernel implements Kernel {
       args.checkOneOf('verify', verify, ['full', 'sample']);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.zeroRange(path, range, verify, onProgress);
-    return this.#do({ op: 'zeroRange', key: path, check, run });
+    return this.#native.perform({ op: 'zeroRange', key: path, check, run });
   }
 
   readGpt(path: string): Promise<GptTable> {
-    return this.#onPath('readGpt', path, shapes.isGptTable, (addon) => addon.readGpt(path));
+    return this.#native.onPath('readGpt', path, shapes.isGptTable, (addon) => addon.readGpt(path));
   }
 
   initializeGpt(path: string, diskGuid: string): Promise<void> {
@@ -132,7 +117,12 @@ export class NodeKernel implements Kernel {
       args.checkPath('path', path);
       args.checkGuid('diskGuid', diskGuid);
     };
-    return this.#do({ op: 'initializeGpt', key: path, check, run: (addon) => addon.initializeGpt(path, diskGuid) });
+    return this.#native.perform({
+      op: 'initializeGpt',
+      key: path,
+      check,
+      run: (addon) => addon.initializeGpt(path, diskGuid),
+    });
   }
 
   addGptPartition(path: string, partition: NewGptPartition): Promise<string> {
@@ -141,7 +131,7 @@ export class NodeKernel implements Kernel {
       args.checkNewPartition(partition);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.addGptPartition(path, partition);
-    return this.#call({ op: 'addGptPartition', key: path, check, run }, shapes.isDevicePath);
+    return this.#native.call({ op: 'addGptPartition', key: path, check, run }, shapes.isDevicePath);
   }
 
   removeGptPartition(path: string, partitionGuid: string): Promise<void> {
@@ -150,7 +140,7 @@ export class NodeKernel implements Kernel {
       args.checkGuid('partitionGuid', partitionGuid);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.removeGptPartition(path, partitionGuid);
-    return this.#do({ op: 'removeGptPartition', key: path, check, run });
+    return this.#native.perform({ op: 'removeGptPartition', key: path, check, run });
   }
 
   resizeGptPartition(path: string, partitionGuid: string, sizeBytes: number): Promise<void> {
@@ -160,19 +150,19 @@ export class NodeKernel implements Kernel {
       args.checkInRange('sizeBytes', sizeBytes, 1, Number.MAX_SAFE_INTEGER);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.resizeGptPartition(path, partitionGuid, sizeBytes);
-    return this.#do({ op: 'resizeGptPartition', key: path, check, run });
+    return this.#native.perform({ op: 'resizeGptPartition', key: path, check, run });
   }
 
   repairGpt(path: string): Promise<void> {
-    return this.#onPath('repairGpt', path, isNothing, (addon) => addon.repairGpt(path));
+    return this.#native.onPath('repairGpt', path, isNothing, (addon) => addon.repairGpt(path));
   }
 
   mdArrays(): Promise<readonly MdArray[]> {
-    return this.#read('mdArrays', '', shapes.isMdArrays, (addon) => addon.mdArrays());
+    return this.#native.run('mdArrays', '', shapes.isMdArrays, (addon) => addon.mdArrays());
   }
 
   readMdSuperblock(path: string): Promise<MdSuperblock | undefined> {
-    return this.#onPath('readMdSuperblock', path, shapes.isSuperblock, (addon) => addon.readMdSuperblock(path));
+    return this.#native.onPath('readMdSuperblock', path, shapes.isSuperblock, (addon) => addon.readMdSuperblock(path));
   }
 
   setMdMemberState(array: string, member: string, word: string): Promise<void> {
@@ -182,7 +172,7 @@ export class NodeKernel implements Kernel {
       args.checkWord('word', word);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.setMdMemberState(array, member, word);
-    return this.#do({ op: 'setMdMemberState', key: array, check, run });
+    return this.#native.perform({ op: 'setMdMemberState', key: array, check, run });
   }
 
   setMdAttribute(array: string, attribute: string, value: string): Promise<void> {
@@ -192,17 +182,17 @@ export class NodeKernel implements Kernel {
       args.checkText('value', value);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.setMdAttribute(array, attribute, value);
-    return this.#do({ op: 'setMdAttribute', key: array, check, run });
+    return this.#native.perform({ op: 'setMdAttribute', key: array, check, run });
   }
 
   stopMdArray(array: string): Promise<void> {
     const check = (): void => args.checkKernelName('array', array);
-    return this.#do({ op: 'stopMdArray', key: array, check, run: (addon) => addon.stopMdArray(array) });
+    return this.#native.perform({ op: 'stopMdArray', key: array, check, run: (addon) => addon.stopMdArray(array) });
   }
 
   dmDevices(prefix: string): Promise<readonly DmDevice[]> {
     const check = (): void => args.checkText('prefix', prefix);
-    return this.#call(
+    return this.#native.call(
       { op: 'dmDevices', key: prefix, check, run: (addon) => addon.dmDevices(prefix) },
       shapes.isDmDevices,
     );
@@ -215,7 +205,7 @@ export class NodeKernel implements Kernel {
       args.checkDmTable(table);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.createDm(name, uuid, table);
-    return this.#call({ op: 'createDm', key: name, check, run }, shapes.isDmDevice);
+    return this.#native.call({ op: 'createDm', key: name, check, run }, shapes.isDmDevice);
   }
 
   reloadDm(name: string, table: readonly DmTarget[]): Promise<void> {
@@ -223,15 +213,25 @@ export class NodeKernel implements Kernel {
       args.checkDmName('name', name);
       args.checkDmTable(table);
     };
-    return this.#do({ op: 'reloadDm', key: name, check, run: (addon) => addon.reloadDm(name, table) });
+    return this.#native.perform({ op: 'reloadDm', key: name, check, run: (addon) => addon.reloadDm(name, table) });
   }
 
   suspendDm(name: string): Promise<void> {
-    return this.#onDm('suspendDm', name, (addon) => addon.suspendDm(name));
+    return this.#native.perform({
+      op: 'suspendDm',
+      key: name,
+      check: () => args.checkDmName('name', name),
+      run: (addon) => addon.suspendDm(name),
+    });
   }
 
   resumeDm(name: string): Promise<void> {
-    return this.#onDm('resumeDm', name, (addon) => addon.resumeDm(name));
+    return this.#native.perform({
+      op: 'resumeDm',
+      key: name,
+      check: () => args.checkDmName('name', name),
+      run: (addon) => addon.resumeDm(name),
+    });
   }
 
   messageDm(name: string, message: string): Promise<void> {
@@ -239,20 +239,25 @@ export class NodeKernel implements Kernel {
       args.checkDmName('name', name);
       args.checkText('message', message);
     };
-    return this.#do({ op: 'messageDm', key: name, check, run: (addon) => addon.messageDm(name, message) });
+    return this.#native.perform({ op: 'messageDm', key: name, check, run: (addon) => addon.messageDm(name, message) });
   }
 
   removeDm(name: string): Promise<void> {
-    return this.#onDm('removeDm', name, (addon) => addon.removeDm(name));
+    return this.#native.perform({
+      op: 'removeDm',
+      key: name,
+      check: () => args.checkDmName('name', name),
+      run: (addon) => addon.removeDm(name),
+    });
   }
 
   nvmetState(): Promise<NvmetState> {
-    return this.#read('nvmetState', '', shapes.isNvmetState, (addon) => addon.nvmetState());
+    return this.#native.run('nvmetState', '', shapes.isNvmetState, (addon) => addon.nvmetState());
   }
 
   ensureNvmetPort(port: NvmetPortWanted): Promise<void> {
     const check = (): void => args.checkPort(port);
-    return this.#do({
+    return this.#native.perform({
       op: 'ensureNvmetPort',
       key: String(port.id),
       check,
@@ -262,7 +267,7 @@ export class NodeKernel implements Kernel {
 
   ensureNvmetExport(wanted: NvmetExportWanted): Promise<void> {
     const check = (): void => args.checkExport(wanted);
-    return this.#do({
+    return this.#native.perform({
       op: 'ensureNvmetExport',
       key: wanted.nqn,
       check,
@@ -272,26 +277,31 @@ export class NodeKernel implements Kernel {
 
   removeNvmetExport(nqn: string): Promise<void> {
     const check = (): void => args.checkNqn('nqn', nqn);
-    return this.#do({ op: 'removeNvmetExport', key: nqn, check, run: (addon) => addon.removeNvmetExport(nqn) });
+    return this.#native.perform({
+      op: 'removeNvmetExport',
+      key: nqn,
+      check,
+      run: (addon) => addon.removeNvmetExport(nqn),
+    });
   }
 
   nvmeControllers(): Promise<readonly NvmeController[]> {
-    return this.#read('nvmeControllers', '', shapes.isNvmeControllers, (addon) => addon.nvmeControllers());
+    return this.#native.run('nvmeControllers', '', shapes.isNvmeControllers, (addon) => addon.nvmeControllers());
   }
 
   nvmeConnect(options: NvmeConnectOptions): Promise<{ readonly controller: string }> {
     const check = (): void => args.checkConnect(options);
     const run = (addon: RawAddon): Promise<unknown> => addon.nvmeConnect(options);
-    return this.#call({ op: 'nvmeConnect', key: options.nqn, check, run }, shapes.isConnected);
+    return this.#native.call({ op: 'nvmeConnect', key: options.nqn, check, run }, shapes.isConnected);
   }
 
   nvmeDisconnect(nqn: string): Promise<void> {
     const check = (): void => args.checkNqn('nqn', nqn);
-    return this.#do({ op: 'nvmeDisconnect', key: nqn, check, run: (addon) => addon.nvmeDisconnect(nqn) });
+    return this.#native.perform({ op: 'nvmeDisconnect', key: nqn, check, run: (addon) => addon.nvmeDisconnect(nqn) });
   }
 
   mounts(): Promise<readonly MountEntry[]> {
-    return this.#read('mounts', '', shapes.isMounts, (addon) => addon.mounts());
+    return this.#native.run('mounts', '', shapes.isMounts, (addon) => addon.mounts());
   }
 
   mount(source: string, target: string, fsType: string, options: readonly string[]): Promise<void> {
@@ -306,7 +316,7 @@ export class NodeKernel implements Kernel {
       }
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.mount(source, target, fsType, options);
-    return this.#do({ op: 'mount', key: target, check, run });
+    return this.#native.perform({ op: 'mount', key: target, check, run });
   }
 
   bindMount(source: string, target: string, readOnly: boolean): Promise<void> {
@@ -316,23 +326,27 @@ export class NodeKernel implements Kernel {
       args.mustBe(typeof readOnly === 'boolean', 'readOnly', 'a boolean', readOnly);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.bindMount(source, target, readOnly);
-    return this.#do({ op: 'bindMount', key: target, check, run });
+    return this.#native.perform({ op: 'bindMount', key: target, check, run });
   }
 
   unmount(target: string): Promise<void> {
-    return this.#onPath('unmount', target, isNothing, (addon) => addon.unmount(target));
+    return this.#native.onPath('unmount', target, isNothing, (addon) => addon.unmount(target));
   }
 
   freezeFilesystem(mountPoint: string): Promise<void> {
-    return this.#onPath('freezeFilesystem', mountPoint, isNothing, (addon) => addon.freezeFilesystem(mountPoint));
+    return this.#native.onPath('freezeFilesystem', mountPoint, isNothing, (addon) =>
+      addon.freezeFilesystem(mountPoint),
+    );
   }
 
   thawFilesystem(mountPoint: string): Promise<void> {
-    return this.#onPath('thawFilesystem', mountPoint, isNothing, (addon) => addon.thawFilesystem(mountPoint));
+    return this.#native.onPath('thawFilesystem', mountPoint, isNothing, (addon) => addon.thawFilesystem(mountPoint));
   }
 
   shutdownFilesystem(mountPoint: string): Promise<void> {
-    return this.#onPath('shutdownFilesystem', mountPoint, isNothing, (addon) => addon.shutdownFilesystem(mountPoint));
+    return this.#native.onPath('shutdownFilesystem', mountPoint, isNothing, (addon) =>
+      addon.shutdownFilesystem(mountPoint),
+    );
   }
 
   filesystemUsage(path: string, limitMs: number): Promise<FilesystemUsage> {
@@ -341,12 +355,12 @@ export class NodeKernel implements Kernel {
       args.checkInRange('limitMs', limitMs, 1, 600_000);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.filesystemUsage(path, limitMs);
-    return this.#call({ op: 'filesystemUsage', key: path, check, run }, shapes.isUsage);
+    return this.#native.call({ op: 'filesystemUsage', key: path, check, run }, shapes.isUsage);
   }
 
   watch(onEvents: (events: readonly KernelEvent[]) => void): { stop(): void } {
     try {
-      return this.#addon.watch((events) => {
+      return this.#native.addon.watch((events) => {
         shapes.isEvents(events, 'events');
         onEvents(events as readonly KernelEvent[]);
       });
@@ -355,42 +369,11 @@ export class NodeKernel implements Kernel {
     }
   }
 
-  #read<T>(op: string, key: string, shape: Check, run: CallOptions['run']): Promise<T> {
-    return this.#call({ op, key, check: () => undefined, run }, shape);
+  setIoFlusher(): Promise<void> {
+    return this.#native.run('setIoFlusher', '', isNothing, (addon) => addon.setIoFlusher());
   }
 
-  #onPath<T>(op: string, path: string, shape: Check, run: CallOptions['run']): Promise<T> {
-    return this.#call({ op, key: path, check: () => args.checkPath('path', path), run }, shape);
-  }
-
-  #onDm(op: string, name: string, run: CallOptions['run']): Promise<void> {
-    return this.#do({ op, key: name, check: () => args.checkDmName('name', name), run });
-  }
-
-  #do(call: CallOptions): Promise<void> {
-    return this.#call(call, isNothing);
-  }
-
-  async #call<T>(call: CallOptions, shape: Check): Promise<T> {
-    try {
-      call.check();
-    } catch (error: unknown) {
-      throw invalidArgument(call.op, (error as Error).message, call.key);
-    }
-    const result = await this.#native(call);
-    try {
-      shape(result, 'result');
-    } catch (error: unknown) {
-      throw contractBroken(call.op, (error as Error).message, error);
-    }
-    return result as T;
-  }
-
-  async #native(call: CallOptions): Promise<unknown> {
-    try {
-      return await this.#threads.run(() => this.#inFlight.track(call.op, call.key ?? '', () => call.run(this.#addon)));
-    } catch (error: unknown) {
-      throw error instanceof NativeError ? error : wrapNativeError(call.op, error);
-    }
+  acquireNodeLock(path: string): Promise<void> {
+    return this.#native.onPath('acquireNodeLock', path, isNothing, (addon) => addon.acquireNodeLock(path));
   }
 }

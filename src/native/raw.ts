@@ -70,6 +70,9 @@ export interface RawAddon {
   filesystemUsage(path: string, limitMs: number): Promise<unknown>;
 
   watch(onEvents: (events: unknown) => void): { stop(): void };
+
+  setIoFlusher(): Promise<unknown>;
+  acquireNodeLock(path: string): Promise<unknown>;
 }
 
 /** Raised with every change of a signature or a result; the same number is compiled into the addon. */
@@ -118,6 +121,8 @@ const OPERATIONS: Readonly<Record<keyof Kernel, true>> = {
   shutdownFilesystem: true,
   filesystemUsage: true,
   watch: true,
+  setIoFlusher: true,
+  acquireNodeLock: true,
 };
 
 /** Everything the addon exports, sorted. `load` refuses a file that lacks one; a test refuses one too many. */
