@@ -1,0 +1,233 @@
+/** Carries out a consumer's steps: stage, unstage, publish (SPEC §7). Each is one effect that may be repeated. */
+import { mkdir, open, rm, rmdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { DomainError, errnoCode } from '../api/errors.ts';
+import type { Kernel } from '../api/kernel.ts';
+import type { ObjectStore } from '../api/object.ts';
+import { legDmUuidFor } from '../api/names.ts';
+import { STAMP_OFFSET_BYTES } from '../api/layout.ts';
+import type { MeshStorVolume } from '../api/volume.ts';
+import { activated, formatted, recordBirth, recordReleased, recordStart } from '../plan/records.ts';
+import type { Who } from '../plan/records.ts';
+import type { PublishStep, StageStep, UnstageStep } from '../plan/steps.ts';
+import type { FilesystemSeen, NodeIdentity } from '../plan/world.ts';
+import { MIB } from '../support/units.ts';
+import { guardTable } from './dm-tables.ts';
+import { encodeStamp } from './stamp.ts';
+import type { Tools } from './tools.ts';
+
+export interface ConsumerActs {
+  readonly kernel: Kernel;
+  readonly tools: Tools;
+  readonly volumes: ObjectStore<MeshStorVolume>;
+  readonly me: NodeIdentity;
+  readonly now: () => string;
+  /** Waits for something to change, at most that long. */
+  readonly pause: (limitMs: number) => Promise<void>;
+}
+
+/** What one operation remembers between its rounds. */
+export interface StageMemory {
+  filesystem: FilesystemSeen;
+}
+
+/** From the connection being live to its block device: some 100 ms (LAB), more on a loaded machine. */
+const NAMESPACE_LIMIT_MS = 10_000;
+
+interface Namespace {
+  readonly path: string;
+  readonly uuid: string;
+}
+
+/** Found by NQN and nsid, never by name; waited for. */
+async function waitForNamespace(acts: ConsumerActs, nqn: string, nsid: number): Promise<Namespace> {
+  const deadline = performance.now() + NAMESPACE_LIMIT_MS;
+  for (;;) {
+    const found = (await acts.kernel.nvmeNamespaces()).find(
+      (namespace) => namespace.subsystemNqn === nqn && namespace.nsid === nsid,
+    );
+    if (found?.uuid !== undefined) return { path: found.path, uuid: found.uuid };
+    if (performance.now() > deadline) {
+      throw new DomainError(
+        'unavailable',
+        `waiting for namespace ${nsid} of ${nqn}: connected, but no block device within ${NAMESPACE_LIMIT_MS / 1000} s`,
+      );
+    }
+    await acts.pause(100);
+  }
+}
+
+async function createGuard(acts: ConsumerActs, step: Extract<StageStep, { kind: 'createGuard' }>): Promise<void> {
+  const under =
+    'nqn' in step.over
+      ? await waitForNamespace(acts, step.over.nqn, step.over.nsid)
+      : { path: step.over.path, uuid: step.over.namespaceUUID };
+  await acts.kernel.createDm(
+    step.name,
+    legDmUuidFor(step.partitionUUID, step.epoch, under.uuid),
+    guardTable(under.path, step.sizeBytes),
+  );
+}
+
+async function writeStamps(acts: ConsumerActs, step: Extract<StageStep, { kind: 'writeStamps' }>): Promise<void> {
+  const block = encodeStamp({ volumeUUID: step.volumeUUID, epoch: step.epoch, attachmentID: step.attachmentID });
+  await Promise.all(step.legs.map((leg) => acts.kernel.writeBytes(leg, STAMP_OFFSET_BYTES, block)));
+}
+
+/** The byte of an XFS superblock that is set until mkfs has finished (`sb_inprogress`, fs/xfs/libxfs/xfs_format.h). */
+const XFS_IN_PROGRESS_OFFSET = 126;
+
+async function probeFilesystem(acts: ConsumerActs, array: string): Promise<FilesystemSeen> {
+  const found = await acts.tools.probeFilesystem(array);
+  if (found === undefined) return { kind: 'none' };
+  if (found.fsType === 'xfs') {
+    const superblock = await acts.kernel.readBytes(array, 0, 4096);
+    if (superblock[XFS_IN_PROGRESS_OFFSET] !== 0) return { kind: 'unfinished' };
+  }
+  return { kind: 'filesystem', fsType: found.fsType, uuid: found.uuid };
+}
+
+async function ensureDirectory(path: string): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o750 });
+}
+
+/** Status first, then spec: a status that says Synced without `activatedAt` is a birth that did not end, and is done again. */
+async function writeBirth(
+  acts: ConsumerActs,
+  volumeId: string,
+  who: Who,
+  partitionUUIDs: readonly string[],
+): Promise<void> {
+  await acts.volumes.mutateStatus(volumeId, (current) => recordBirth(current, who, partitionUUIDs, acts.now()));
+  await acts.volumes.mutate(volumeId, (current) => activated(current, who, acts.now()));
+}
+
+async function stopArray(kernel: Kernel, array: string): Promise<void> {
+  try {
+    await kernel.stopMdArray(array);
+  } catch (error) {
+    if (errnoCode(error) !== 'EBUSY') throw error;
+    throw new DomainError('unavailable', `stopping ${array}: a program still has it open`, { cause: error });
+  }
+}
+
+export async function actStageStep(
+  acts: ConsumerActs,
+  volumeId: string,
+  who: Who,
+  memory: StageMemory,
+  step: StageStep,
+): Promise<void> {
+  const { kernel, tools, volumes } = acts;
+  switch (step.kind) {
+    case 'connect':
+      await kernel.nvmeConnect(step.options);
+      return;
+    case 'createGuard':
+      return createGuard(acts, step);
+    case 'removeLeg':
+      return kernel.removeDm(step.name);
+    case 'reloadGuard':
+      return kernel.reloadDm(step.name, guardTable(step.path, step.sizeBytes));
+    case 'wipeSuperblocks':
+      await Promise.all(step.legs.map((leg) => kernel.zeroRange(leg, { startBytes: 0, sizeBytes: MIB }, 'full')));
+      return;
+    case 'createArray':
+      return tools.createArray(step);
+    case 'assembleArray':
+      return tools.assembleArray(step.arrayUUID, step.name, step.members);
+    case 'writeStamps':
+      return writeStamps(acts, step);
+    case 'recordBirth':
+      return writeBirth(acts, volumeId, who, step.partitionUUIDs);
+    case 'recordStart':
+      await volumes.mutateStatus(volumeId, (current) => recordStart(current, who, step.record, acts.now()));
+      return;
+    case 'makeWritable':
+      return kernel.setMdAttribute(step.array, 'array_state', 'active');
+    case 'setWriteMostly':
+      return kernel.setMdMemberState(step.array, step.member, step.value ? 'write_mostly' : '-write_mostly');
+    case 'probeFilesystem':
+      memory.filesystem = await probeFilesystem(acts, step.array);
+      return;
+    case 'makeFilesystem':
+      await tools.makeFilesystem({
+        device: step.array,
+        fsType: step.fsType,
+        uuid: step.uuid,
+        label: step.label,
+        sectorSize: step.sectorSize,
+      });
+      memory.filesystem = { kind: 'filesystem', fsType: step.fsType, uuid: step.uuid };
+      return;
+    case 'recordFormatted':
+      await volumes.mutate(volumeId, (current) => formatted(current, who, acts.now()));
+      return;
+    case 'mount':
+      await ensureDirectory(step.target);
+      return kernel.mount(step.array, step.target, step.fsType, step.options);
+    case 'unmount':
+      return kernel.unmount(step.target);
+    case 'stopArray':
+      return stopArray(kernel, step.array);
+  }
+}
+
+export async function actUnstageStep(acts: ConsumerActs, volumeId: string, step: UnstageStep): Promise<void> {
+  const { kernel } = acts;
+  switch (step.kind) {
+    case 'unmount':
+      return kernel.unmount(step.target);
+    case 'shutdownFilesystem':
+      return kernel.shutdownFilesystem(step.mountPoint);
+    case 'failGuard':
+      return kernel.messageDm(step.name, 'fail_if_no_path');
+    case 'stopArray':
+      return stopArray(kernel, step.array);
+    case 'recordReleased': {
+      const who = {
+        nodeName: acts.me.nodeName,
+        machineID: acts.me.machineID,
+        epoch: step.epoch,
+        attachmentID: step.attachmentID,
+      };
+      await acts.volumes.mutateStatus(volumeId, (current) => recordReleased(current, who, acts.now()));
+      return;
+    }
+    case 'removeLeg':
+      return kernel.removeDm(step.name);
+    case 'disconnect':
+      return kernel.nvmeDisconnect(step.nqn);
+    case 'removePath':
+      return removePath(step.path);
+  }
+}
+
+/** A directory only when empty: a mount that somebody put there, or files under it, are never removed. */
+async function removePath(path: string): Promise<void> {
+  try {
+    await rmdir(path);
+  } catch (error) {
+    const code = errnoCode(error);
+    if (code === 'ENOENT') return;
+    if (code !== 'ENOTDIR') throw error;
+    await rm(path, { force: true });
+  }
+}
+
+export async function actPublishStep(acts: ConsumerActs, step: PublishStep): Promise<void> {
+  switch (step.kind) {
+    case 'bind':
+      if (step.node === 'directory') {
+        await ensureDirectory(step.target);
+      } else {
+        await ensureDirectory(dirname(step.target));
+        await (await open(step.target, 'a', 0o640)).close();
+      }
+      return acts.kernel.bindMount(step.source, step.target, step.readOnly);
+    case 'unmount':
+      return acts.kernel.unmount(step.target);
+    case 'removePath':
+      return removePath(step.path);
+  }
+}

@@ -1,0 +1,125 @@
+/** Carries out a holder's steps (SPEC §5, §7.5). Each is one effect that may be repeated. */
+import { DomainError, errnoCode } from '../api/errors.ts';
+import type { Kernel } from '../api/kernel.ts';
+import { LINUX_RAID_TYPE_GUID } from '../api/names.ts';
+import type { ObjectStore } from '../api/object.ts';
+import type { MeshStorVolume, VolumeStatus } from '../api/volume.ts';
+import { recordCreated, recordGranted, recordImpossible, recordRemoved } from '../plan/records.ts';
+import type { HolderStep } from '../plan/steps.ts';
+import type { NodeIdentity } from '../plan/world.ts';
+import type { Log } from '../support/log.ts';
+import { MIB } from '../support/units.ts';
+import { claimTable } from './dm-tables.ts';
+
+export interface HolderActs {
+  readonly kernel: Kernel;
+  readonly volumes: ObjectStore<MeshStorVolume>;
+  readonly me: NodeIdentity;
+  readonly now: () => string;
+  readonly log: Log;
+}
+
+/** Progress of a long zeroing is logged at most this often. */
+const PROGRESS_EVERY_BYTES = 64 * 1024 * MIB;
+
+async function zeroPartition(acts: HolderActs, step: Extract<HolderStep, { kind: 'zeroPartition' }>): Promise<void> {
+  const { kernel, log } = acts;
+  const disk = (await kernel.nvmeNamespaces()).find((namespace) =>
+    namespace.partitions.some((partition) => partition.path === step.path),
+  );
+  const promisesZeroes = disk !== undefined && (await kernel.identifyController(disk.path)).writeZeroes;
+  let reportedBytes = 0;
+  await kernel.zeroRange(
+    step.path,
+    { startBytes: 0, sizeBytes: step.sizeBytes },
+    promisesZeroes ? 'sample' : 'full',
+    (doneBytes) => {
+      if (doneBytes - reportedBytes < PROGRESS_EVERY_BYTES) return;
+      reportedBytes = doneBytes;
+      log.info('zeroing a partition', { partitionUUID: step.partitionUUID, doneBytes, sizeBytes: step.sizeBytes });
+    },
+  );
+}
+
+/** First and last MiB: superblock, bitmap and signatures at both ends are gone, read back and checked. */
+async function wipeEnds(kernel: Kernel, path: string, sizeBytes: number): Promise<void> {
+  await kernel.zeroRange(path, { startBytes: 0, sizeBytes: MIB }, 'full');
+  await kernel.zeroRange(path, { startBytes: sizeBytes - MIB, sizeBytes: MIB }, 'full');
+}
+
+async function createPartition(
+  acts: HolderActs,
+  step: Extract<HolderStep, { kind: 'createPartition' }>,
+): Promise<void> {
+  await acts.kernel.addGptPartition(step.diskPath, {
+    typeGuid: LINUX_RAID_TYPE_GUID,
+    partitionGuid: step.partitionUUID,
+    name: step.label,
+    startBytes: step.startBytes,
+    sizeBytes: step.sizeBytes,
+  });
+}
+
+/** Somebody still has it: nothing is granted, and the message says who. */
+async function removeLeg(kernel: Kernel, name: string): Promise<void> {
+  try {
+    await kernel.removeDm(name);
+  } catch (error) {
+    if (errnoCode(error) !== 'EBUSY') throw error;
+    throw new DomainError(
+      'unavailable',
+      `removing the leg ${name}: it is still open (an array, an export or a program has it)`,
+      { cause: error },
+    );
+  }
+}
+
+type Record = (current: MeshStorVolume, now: string) => VolumeStatus | undefined;
+
+async function write(acts: HolderActs, volumeId: string, record: Record): Promise<void> {
+  await acts.volumes.mutateStatus(volumeId, (current) => record(current, acts.now()));
+}
+
+export async function actHolderStep(acts: HolderActs, volumeId: string, step: HolderStep): Promise<void> {
+  const { kernel, me } = acts;
+  switch (step.kind) {
+    case 'repairTable':
+      return kernel.repairGpt(step.diskPath);
+    case 'createPartition':
+      return createPartition(acts, step);
+    case 'zeroPartition':
+      return zeroPartition(acts, step);
+    case 'recordCreated':
+      return write(acts, volumeId, (current, now) => recordCreated(current, me.nodeName, step.partitionUUID, now));
+    case 'recordImpossible':
+      return write(acts, volumeId, (current, now) =>
+        recordImpossible(current, me.nodeName, step.partitionUUID, step.reason, now),
+      );
+    case 'revokeExport':
+      return kernel.removeNvmetExport(step.nqn);
+    case 'removeLeg':
+      return removeLeg(kernel, step.name);
+    case 'createClaim':
+      await kernel.createDm(step.name, step.dmUuid, claimTable(step.path, step.sizeBytes));
+      return;
+    case 'export':
+      return kernel.ensureNvmetExport({
+        nqn: step.nqn,
+        nsid: step.nsid,
+        devicePath: step.devicePath,
+        uuid: step.namespaceUUID,
+        hostNqn: step.hostNqn,
+        portIds: step.portIds,
+      });
+    case 'recordGranted':
+      return write(acts, volumeId, (current, now) =>
+        recordGranted(current, me.nodeName, step.partitionUUID, step.epoch, step.attachmentID, now),
+      );
+    case 'wipePartition':
+      return wipeEnds(kernel, step.path, step.sizeBytes);
+    case 'removePartition':
+      return kernel.removeGptPartition(step.diskPath, step.partitionUUID);
+    case 'recordRemoved':
+      return write(acts, volumeId, (current, now) => recordRemoved(current, me.nodeName, step.partitionUUID, now));
+  }
+}

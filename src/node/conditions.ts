@@ -1,0 +1,28 @@
+/** Leaves a planner's refusal as a condition on the volume, where operators look first. */
+import { setCondition } from '../api/conditions.ts';
+import type { ObjectStore } from '../api/object.ts';
+import type { MeshStorVolume } from '../api/volume.ts';
+
+interface Refusal {
+  readonly condition?: 'WitnessBehind' | 'StatusLost';
+  readonly message: string;
+}
+
+export function leaveCondition(
+  volumes: ObjectStore<MeshStorVolume>,
+  volumeId: string,
+  now: () => string,
+): (refusal: Refusal) => Promise<void> {
+  return async ({ condition, message }) => {
+    if (condition === undefined) return;
+    await volumes.mutateStatus(volumeId, ({ status }) => {
+      if (status === undefined) return undefined;
+      const conditions = setCondition(
+        status.conditions,
+        { type: condition, status: 'True', reason: condition, message },
+        now(),
+      );
+      return conditions === status.conditions ? undefined : { ...status, conditions };
+    });
+  };
+}

@@ -1,0 +1,132 @@
+/** The loop of every operation on a node: observe, plan, act, until the plan is empty. */
+import { DomainError } from '../api/errors.ts';
+import type { Plan, NodeIdentity } from '../plan/world.ts';
+import type { KeyedMutex } from '../support/keyed-mutex.ts';
+import type { Log } from '../support/log.ts';
+import type { Wakeups } from '../support/wakeups.ts';
+
+/** A step that has just been carried out. Tests kill the process here; metrics count it. */
+export interface StepDone {
+  readonly operation: string;
+  readonly volumeId: string;
+  readonly step: string;
+}
+
+export type OnStep = (done: StepDone) => void;
+
+export interface Operation<S extends { readonly kind: string }> {
+  /** `stage`, `unstage`, `publish`, `unpublish`, `hold`. */
+  readonly name: string;
+  readonly volumeId: string;
+  /** One look and one decision. */
+  readonly plan: () => Promise<Plan<S>>;
+  readonly act: (step: S) => Promise<void>;
+  /** Called before a refusal is thrown: the place to leave a condition. */
+  readonly onRefusal?: (refusal: Extract<Plan<S>, { kind: 'refuse' }>) => Promise<void>;
+}
+
+export interface Surroundings {
+  readonly me: NodeIdentity;
+  /** Serialises rounds on one volume; not held while waiting for events. */
+  readonly rounds: KeyedMutex;
+  readonly wakeups: Wakeups;
+  readonly log: Log;
+  readonly onStep: OnStep;
+}
+
+/** More rounds than any operation needs: an operation that gets here goes in circles. */
+const MOST_ROUNDS = 40;
+/** A wait ends after this long even without an event: time itself may change the decision. */
+const WAIT_LIMIT_MS = 1000;
+
+type Round =
+  { readonly kind: 'done' } | { readonly kind: 'wait'; readonly reason: string } | { readonly kind: 'acted' };
+
+async function oneRound<S extends { readonly kind: string }>(
+  operation: Operation<S>,
+  around: Surroundings,
+  signal?: AbortSignal,
+): Promise<Round> {
+  const plan = await operation.plan();
+  if (plan.kind === 'refuse') {
+    await operation.onRefusal?.(plan);
+    throw new DomainError(plan.error, plan.message);
+  }
+  if (plan.kind !== 'steps') return plan;
+  if (plan.steps.length === 0) return { kind: 'done' };
+  for (const step of plan.steps) {
+    signal?.throwIfAborted();
+    const startedAt = performance.now();
+    await operation.act(step);
+    const durationMs = Math.round(performance.now() - startedAt);
+    around.log.info('step done', {
+      operation: operation.name,
+      volumeId: operation.volumeId,
+      step: step.kind,
+      durationMs,
+    });
+    around.onStep({ operation: operation.name, volumeId: operation.volumeId, step: step.kind });
+  }
+  return { kind: 'acted' };
+}
+
+/**
+ * Converges, waiting inside for what is not there yet. Rejects `unavailable` with the reason of the wait when `signal` aborts,
+ * with the planner's refusal, with the error of a step, or `internal` when it does not converge.
+ */
+export async function converge<S extends { readonly kind: string }>(
+  operation: Operation<S>,
+  around: Surroundings,
+  signal: AbortSignal,
+): Promise<void> {
+  let waitingFor = 'other work on this volume';
+  for (let round = 0; round < MOST_ROUNDS;) {
+    const mark = around.wakeups.mark;
+    const result = await runRound(operation, around, signal, waitingFor);
+    if (result.kind === 'done') return;
+    if (result.kind === 'acted') {
+      round += 1;
+      continue;
+    }
+    waitingFor = result.reason;
+    await around.wakeups.next(mark, WAIT_LIMIT_MS, signal);
+  }
+  throw new DomainError(
+    'internal',
+    `${operation.name} of ${operation.volumeId}: the plan is not empty after ${MOST_ROUNDS} rounds`,
+  );
+}
+
+async function runRound<S extends { readonly kind: string }>(
+  operation: Operation<S>,
+  around: Surroundings,
+  signal: AbortSignal,
+  waitingFor: string,
+): Promise<Round> {
+  try {
+    return await around.rounds.run(operation.volumeId, signal, () => oneRound(operation, around, signal));
+  } catch (error) {
+    if (!signal.aborted || error instanceof DomainError) throw error;
+    throw new DomainError(
+      'unavailable',
+      `${operation.name} of ${operation.volumeId}: time is up, still waiting for ${waitingFor}`,
+      { cause: error },
+    );
+  }
+}
+
+/** One round without waiting, for reconcilers: says what it waits for, or undefined when there is nothing left to do. */
+export async function convergeOnce<S extends { readonly kind: string }>(
+  operation: Operation<S>,
+  around: Surroundings,
+): Promise<string | undefined> {
+  for (let round = 0; round < MOST_ROUNDS; round += 1) {
+    const result = await around.rounds.run(operation.volumeId, undefined, () => oneRound(operation, around));
+    if (result.kind === 'done') return undefined;
+    if (result.kind === 'wait') return result.reason;
+  }
+  throw new DomainError(
+    'internal',
+    `${operation.name} of ${operation.volumeId}: the plan is not empty after ${MOST_ROUNDS} rounds`,
+  );
+}

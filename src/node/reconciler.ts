@@ -1,0 +1,94 @@
+/**
+ * The node's background work on volumes: what it owes as a holder, and what it reports as a consumer. Woken by kernel events and
+ * by changes of the volumes; a full pass every 10 s is the safety net (SPEC §8).
+ */
+import type { EventRecorder, ObjectStore } from '../api/object.ts';
+import { VOLUME_KIND } from '../api/names.ts';
+import type { MdState, MeshStorVolume } from '../api/volume.ts';
+import { observeConsumer } from '../plan/health.ts';
+import { recordObserved } from '../plan/records.ts';
+import type { HolderStep } from '../plan/steps.ts';
+import type { HolderActs } from './act-holder.ts';
+import { actHolderStep } from './act-holder.ts';
+import { leaveCondition } from './conditions.ts';
+import type { Surroundings } from './converge.ts';
+import { convergeOnce } from './converge.ts';
+import type { VolumeWorlds } from './volume-worlds.ts';
+
+export interface ReconcilerParts {
+  readonly worlds: VolumeWorlds;
+  readonly acts: HolderActs;
+  readonly around: Surroundings;
+  readonly volumes: ObjectStore<MeshStorVolume>;
+  readonly events: EventRecorder;
+}
+
+const HEALTHY: ReadonlySet<MdState | ''> = new Set(['active', 'clean', '']);
+/** A holder that waits for something else looks again after this. */
+const WAIT_MS = 1000;
+
+export class NodeVolumeReconciler {
+  readonly #parts: ReconcilerParts;
+
+  constructor(parts: ReconcilerParts) {
+    this.#parts = parts;
+  }
+
+  /** Volumes that this node holds a partition of or consumes. */
+  concerned(): readonly string[] {
+    const me = this.#parts.worlds.me.nodeName;
+    const concerns = (volume: MeshStorVolume): boolean =>
+      volume.status?.nodeName === me || (volume.status?.partitions ?? []).some((partition) => partition.nodeID === me);
+    return this.#parts.volumes
+      .list()
+      .filter(concerns)
+      .map((volume) => volume.metadata.name);
+  }
+
+  async reconcile(volumeId: string): Promise<{ readonly requeueAfterMs?: number }> {
+    const waitsFor = await this.#hold(volumeId);
+    await this.#report(volumeId);
+    if (waitsFor === undefined) return {};
+    this.#parts.around.log.debug('holder waits', { volumeId, reason: waitsFor });
+    return { requeueAfterMs: WAIT_MS };
+  }
+
+  async #hold(volumeId: string): Promise<string | undefined> {
+    const { worlds, acts, around, volumes } = this.#parts;
+    const onRefusal = leaveCondition(volumes, volumeId, acts.now);
+    const plan = (): ReturnType<VolumeWorlds['planHolding']> => worlds.planHolding(volumeId);
+    const act = (step: HolderStep): Promise<void> => actHolderStep(acts, volumeId, step);
+    return convergeOnce({ name: 'hold', volumeId, plan, act, onRefusal }, around);
+  }
+
+  /** Writes what the consumer sees of its array: member states, counters, progress. Nothing when nothing changed. */
+  async #report(volumeId: string): Promise<void> {
+    const { around, worlds, volumes } = this.#parts;
+    if (volumes.get(volumeId)?.status?.nodeName !== worlds.me.nodeName) return;
+    await around.rounds.run(volumeId, undefined, async () => {
+      const world = await worlds.cachedConsumer(volumeId, []);
+      const status = world?.volume.status;
+      if (world === undefined || status === undefined || (world.array === undefined && status.mdState === '')) return;
+      const seen = observeConsumer(world);
+      const who = {
+        nodeName: world.me.nodeName,
+        machineID: world.me.machineID,
+        epoch: status.attachmentEpoch,
+        attachmentID: status.attachmentID,
+      };
+      const after = await volumes.mutateStatus(volumeId, (current) =>
+        recordObserved(current, who, seen, this.#parts.acts.now()),
+      );
+      this.#tell(world.volume, after, seen.message);
+    });
+  }
+
+  #tell(before: MeshStorVolume, after: MeshStorVolume, message: string): void {
+    const was = before.status?.mdState ?? '';
+    const is = after.status?.mdState ?? '';
+    if (was === is || HEALTHY.has(was) === HEALTHY.has(is)) return;
+    const about = { kind: VOLUME_KIND, name: after.metadata.name, uid: after.metadata.uid };
+    if (HEALTHY.has(is)) this.#parts.events.record(about, 'Normal', 'VolumeHealthy', 'all members are in sync');
+    else this.#parts.events.record(about, 'Warning', 'VolumeDegraded', message);
+  }
+}

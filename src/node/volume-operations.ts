@@ -1,0 +1,177 @@
+/** NodeOperations on the real node: each call is the loop of `converge.ts` around one planner. */
+import { DomainError } from '../api/errors.ts';
+import type { Kernel } from '../api/kernel.ts';
+import type { FsType, MeshStorVolume } from '../api/volume.ts';
+import { observeConsumer } from '../plan/health.ts';
+import { planPublish, planUnpublish } from '../plan/publishing.ts';
+import type { Who } from '../plan/records.ts';
+import { planStage } from '../plan/staging.ts';
+import type { PublishStep, StageStep, UnstageStep } from '../plan/steps.ts';
+import { planUnstage } from '../plan/teardown.ts';
+import type { ConsumerWorld, FilesystemSeen, Plan, StagingWanted } from '../plan/world.ts';
+import type { ConsumerActs, StageMemory } from './act-consumer.ts';
+import { actPublishStep, actStageStep, actUnstageStep } from './act-consumer.ts';
+import { leaveCondition } from './conditions.ts';
+import type { Surroundings } from './converge.ts';
+import { converge } from './converge.ts';
+import type { NodeOperations, PublishRequest, StageRequest, VolumeStats } from './operations.ts';
+import type { VolumeWorlds } from './volume-worlds.ts';
+
+export interface OperationParts {
+  readonly kernel: Kernel;
+  readonly worlds: VolumeWorlds;
+  readonly acts: ConsumerActs;
+  readonly around: Surroundings;
+  /** Fatal preflight findings, in one line; empty when there are none. They refuse new stages, nothing else (SPEC §7.14). */
+  readonly fatalFindings: () => string;
+}
+
+/** A filesystem that hangs answers no statfs: its usage is given up after this. */
+const USAGE_LIMIT_MS = 5000;
+
+const UNPROBED: FilesystemSeen = { kind: 'unprobed' };
+
+function whoOf(world: ConsumerWorld): Who {
+  const status = world.volume.status;
+  return {
+    nodeName: world.me.nodeName,
+    machineID: world.me.machineID,
+    epoch: status?.attachmentEpoch ?? 0,
+    attachmentID: status?.attachmentID ?? '',
+  };
+}
+
+function stagingWanted(request: StageRequest, volume: MeshStorVolume): StagingWanted {
+  const { stagingPath, readOnly } = request;
+  if (request.access.kind === 'block') return { stagingPath, readOnly, access: { kind: 'block' } };
+  const fsType: FsType = request.access.fsType === '' ? volume.spec.fsType : request.access.fsType;
+  return { stagingPath, readOnly, access: { kind: 'mount', fsType, mountFlags: request.access.mountFlags } };
+}
+
+/** A call for an attachment that is over must not touch the one that is there now (SPEC §7.1). */
+function checkContext(request: StageRequest, volume: MeshStorVolume): void {
+  const epoch = request.publishContext['epoch'];
+  const attachmentID = request.publishContext['attachmentID'];
+  const status = volume.status;
+  if (epoch === undefined && attachmentID === undefined) return;
+  if (epoch === String(status?.attachmentEpoch ?? 0) && attachmentID === status?.attachmentID) return;
+  throw new DomainError(
+    'precondition',
+    `staging ${request.volumeId}: the call is for attachment epoch ${epoch ?? '(none)'}, the volume is at ${status?.attachmentEpoch ?? 0}: it was attached anew since`,
+  );
+}
+
+export class VolumeNodeOperations implements NodeOperations {
+  readonly #parts: OperationParts;
+
+  constructor(parts: OperationParts) {
+    this.#parts = parts;
+  }
+
+  get nodeName(): string {
+    return this.#parts.worlds.me.nodeName;
+  }
+
+  async stage(request: StageRequest, signal: AbortSignal): Promise<void> {
+    const { acts, around } = this.#parts;
+    const memory: StageMemory = { filesystem: UNPROBED };
+    const startedAt = performance.now();
+    let who: Who | undefined;
+    const plan = async (): Promise<Plan<StageStep>> => {
+      const waitedMs = performance.now() - startedAt;
+      const world = await this.#world(request.volumeId, {
+        filesystem: memory.filesystem,
+        waitedMs,
+        paths: [request.stagingPath],
+      });
+      checkContext(request, world.volume);
+      this.#checkPreflight(request.volumeId, world);
+      who = whoOf(world);
+      return planStage(world, stagingWanted(request, world.volume));
+    };
+    const act = async (step: StageStep): Promise<void> => {
+      if (who === undefined) throw new DomainError('internal', `staging ${request.volumeId}: a step without a plan`);
+      await actStageStep(acts, request.volumeId, who, memory, step);
+    };
+    const onRefusal = leaveCondition(acts.volumes, request.volumeId, acts.now);
+    await converge({ name: 'stage', volumeId: request.volumeId, plan, act, onRefusal }, around, signal);
+  }
+
+  async unstage(volumeId: string, stagingPath: string, signal: AbortSignal): Promise<void> {
+    const { worlds, acts, around } = this.#parts;
+    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath] };
+    const plan = async (): Promise<Plan<UnstageStep>> => {
+      const world = (await worlds.consumer(volumeId, look)) ?? (await worlds.orphan(volumeId, stagingPath));
+      return world === undefined ? { kind: 'done' } : planUnstage(world, stagingPath);
+    };
+    const act = (step: UnstageStep): Promise<void> => actUnstageStep(acts, volumeId, step);
+    await converge({ name: 'unstage', volumeId, plan, act }, around, signal);
+  }
+
+  async publish(request: PublishRequest, signal: AbortSignal): Promise<void> {
+    const { acts, around } = this.#parts;
+    const { volumeId, stagingPath, targetPath, readOnly } = request;
+    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath, targetPath] };
+    const plan = async (): Promise<Plan<PublishStep>> => {
+      const world = await this.#world(volumeId, look);
+      return planPublish(world, {
+        stagingPath,
+        targetPath,
+        readOnly,
+        access: stagingWanted(request, world.volume).access,
+      });
+    };
+    await converge(
+      { name: 'publish', volumeId, plan, act: (step: PublishStep) => actPublishStep(acts, step) },
+      around,
+      signal,
+    );
+  }
+
+  async unpublish(volumeId: string, targetPath: string, signal: AbortSignal): Promise<void> {
+    const { worlds, acts, around } = this.#parts;
+    let removed = false;
+    const plan = async (): Promise<Plan<PublishStep>> => {
+      if (removed) return { kind: 'done' };
+      return planUnpublish(await worlds.mountsAt(targetPath), targetPath);
+    };
+    const act = async (step: PublishStep): Promise<void> => {
+      await actPublishStep(acts, step);
+      removed = step.kind === 'removePath';
+    };
+    await converge({ name: 'unpublish', volumeId, plan, act }, around, signal);
+  }
+
+  async stats(volumeId: string, volumePath: string, signal: AbortSignal): Promise<VolumeStats> {
+    const { worlds, kernel } = this.#parts;
+    const world = await worlds.cachedConsumer(volumeId, [volumePath]);
+    if (world === undefined) throw new DomainError('notFound', `reading usage of ${volumeId}: there is no such volume`);
+    const mount = world.mounts.find((candidate) => candidate.mountPoint === volumePath && candidate.isOurs);
+    const isStagedBlock = world.volume.spec.volumeMode === 'Block' && world.array !== undefined;
+    if (mount === undefined && !isStagedBlock) {
+      throw new DomainError('notFound', `reading usage of ${volumeId}: it is not mounted at ${volumePath}`);
+    }
+    signal.throwIfAborted();
+    const { abnormal, message } = observeConsumer(world);
+    const deviceBytes = world.array?.sizeBytes ?? world.volume.spec.capacityBytes;
+    if (world.volume.spec.volumeMode === 'Block') return { deviceBytes, abnormal, message };
+    return { deviceBytes, abnormal, message, usage: await kernel.filesystemUsage(volumePath, USAGE_LIMIT_MS) };
+  }
+
+  async #world(volumeId: string, look: Parameters<VolumeWorlds['consumer']>[1]): Promise<ConsumerWorld> {
+    const world = await this.#parts.worlds.consumer(volumeId, look);
+    if (world === undefined)
+      throw new DomainError('notFound', `looking up volume ${volumeId}: there is no such volume`);
+    return world;
+  }
+
+  /** An array that runs already is not a new stage. */
+  #checkPreflight(volumeId: string, world: ConsumerWorld): void {
+    const findings = this.#parts.fatalFindings();
+    if (findings === '' || world.array !== undefined) return;
+    throw new DomainError(
+      'precondition',
+      `staging ${volumeId}: this node fails its preflight: ${findings}; run meshstor doctor there`,
+    );
+  }
+}

@@ -1,0 +1,180 @@
+/** Where this node's operations get their worlds: a fresh look at the kernel and a linearizable read of the volume, each time. */
+import { RDMA_ADDRESS_ANNOTATION, TCP_ADDRESS_ANNOTATION } from '../api/names.ts';
+import type { Kernel, MountEntry } from '../api/kernel.ts';
+import type { NodeInfo, ObjectStore } from '../api/object.ts';
+import type { MeshStorVolume, VolumeStatus } from '../api/volume.ts';
+import { EMPTY_STATUS } from '../api/volume.ts';
+import type { Plan, ConsumerWorld, FilesystemSeen, HolderWorld, NodeIdentity } from '../plan/world.ts';
+import type { HolderStep } from '../plan/steps.ts';
+import { planHolder } from '../plan/holding.ts';
+import type { HolderView } from './observe-volume.ts';
+import { arrayOf, observeConsumer, observeHolder } from './observe-volume.ts';
+import type { NodeSnapshot } from './snapshot.ts';
+import { takeSnapshot } from './snapshot.ts';
+
+/** Reads a Node; the only thing that this role needs of them. */
+export interface NodeReader {
+  read(name: string): Promise<NodeInfo | undefined>;
+}
+
+export interface WorldParts {
+  readonly kernel: Kernel;
+  readonly volumes: ObjectStore<MeshStorVolume>;
+  readonly nodes: NodeReader;
+  readonly me: NodeIdentity;
+  readonly startGraceMs: number;
+  readonly holderView: () => HolderView;
+}
+
+export interface ConsumerLook {
+  readonly filesystem: FilesystemSeen;
+  readonly waitedMs: number;
+  readonly paths: readonly string[];
+}
+
+const UNPROBED: FilesystemSeen = { kind: 'unprobed' };
+
+/** A node's NVMe-oF addresses: its annotations, else its InternalIP (SPEC §1). */
+export function addressesOf(node: NodeInfo): { readonly tcp: string; readonly rdma?: string } {
+  const rdma = node.metadata.annotations[RDMA_ADDRESS_ANNOTATION];
+  const tcp = node.metadata.annotations[TCP_ADDRESS_ANNOTATION] ?? node.internalIP;
+  return rdma === undefined ? { tcp } : { tcp, rdma };
+}
+
+export class VolumeWorlds {
+  readonly #parts: WorldParts;
+
+  constructor(parts: WorldParts) {
+    this.#parts = parts;
+  }
+
+  get me(): NodeIdentity {
+    return this.#parts.me;
+  }
+
+  /**
+   * The holder's plan. A first look takes the cached volume and leaves the stamps unread, so that a pass with nothing to do costs
+   * neither a request nor a read; every decision to act is made again on a linearizable read (SPEC §7.5) and with the stamps.
+   */
+  async planHolding(volumeId: string): Promise<Plan<HolderStep>> {
+    const { kernel, volumes, holderView } = this.#parts;
+    const cached = volumes.get(volumeId);
+    if (cached === undefined) return { kind: 'done' };
+    const glance = planHolder(await observeHolder(kernel, await takeSnapshot(kernel), cached, holderView(), false));
+    if (glance.kind === 'done') return glance;
+    const world = await this.holder(volumeId);
+    return world === undefined ? { kind: 'done' } : planHolder(world);
+  }
+
+  async holder(volumeId: string): Promise<HolderWorld | undefined> {
+    const { kernel, volumes, holderView } = this.#parts;
+    const volume = await volumes.read(volumeId);
+    if (volume === undefined) return undefined;
+    return observeHolder(kernel, await takeSnapshot(kernel), volume, holderView(), true);
+  }
+
+  /** Undefined when there is no such volume. */
+  async consumer(volumeId: string, look: ConsumerLook): Promise<ConsumerWorld | undefined> {
+    const volume = await this.#parts.volumes.read(volumeId);
+    if (volume === undefined) return undefined;
+    return this.#observe(await takeSnapshot(this.#parts.kernel), volume, look);
+  }
+
+  /** From the cache: for what is written by compare and swap anyway. */
+  async cachedConsumer(volumeId: string, paths: readonly string[]): Promise<ConsumerWorld | undefined> {
+    const volume = this.#parts.volumes.get(volumeId);
+    if (volume === undefined) return undefined;
+    const snapshot = await takeSnapshot(this.#parts.kernel);
+    return observeConsumer(
+      this.#parts.kernel,
+      snapshot,
+      volume,
+      this.#view({ filesystem: UNPROBED, waitedMs: 0, paths }, {}),
+    );
+  }
+
+  /** For a volume without an object: what is mounted at the path, the array under it and its legs. Undefined when nothing of ours is there. */
+  async orphan(volumeId: string, stagingPath: string): Promise<ConsumerWorld | undefined> {
+    const snapshot = await takeSnapshot(this.#parts.kernel);
+    const volume = volumeFromKernel(volumeId, stagingPath, snapshot);
+    if (volume === undefined) return undefined;
+    return this.#observe(snapshot, volume, { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath] });
+  }
+
+  /** What is mounted at the path, innermost last. */
+  async mountsAt(path: string): Promise<readonly MountEntry[]> {
+    return (await this.#parts.kernel.mounts()).filter((mount) => mount.mountPoint === path);
+  }
+
+  async #observe(snapshot: NodeSnapshot, volume: MeshStorVolume, look: ConsumerLook): Promise<ConsumerWorld> {
+    return observeConsumer(this.#parts.kernel, snapshot, volume, this.#view(look, await this.#addresses(volume)));
+  }
+
+  #view(look: ConsumerLook, addresses: ConsumerWorld['addresses']): Parameters<typeof observeConsumer>[3] {
+    return { me: this.#parts.me, addresses, startGraceMs: this.#parts.startGraceMs, ...look };
+  }
+
+  async #addresses(volume: MeshStorVolume): Promise<ConsumerWorld['addresses']> {
+    const holders = new Set((volume.status?.partitions ?? []).map((partition) => partition.nodeID));
+    holders.delete(this.#parts.me.nodeName);
+    const nodes = await Promise.all([...holders].map((name) => this.#parts.nodes.read(name)));
+    return Object.fromEntries(
+      nodes.filter((node) => node !== undefined).map((node) => [node.metadata.name, addressesOf(node)]),
+    );
+  }
+}
+
+/** A volume's shape from kernel facts alone, enough for its teardown: the legs of the array that is mounted there. */
+function volumeFromKernel(volumeId: string, stagingPath: string, snapshot: NodeSnapshot): MeshStorVolume | undefined {
+  const mount = snapshot.mounts.find((candidate) => candidate.mountPoint === stagingPath);
+  const array = snapshot.arrays.find((candidate) => candidate.devNumber === mount?.devNumber);
+  if (array === undefined) return undefined;
+  const legs = arrayOf(array, snapshot).members.flatMap((member) =>
+    member.partitionUUID === undefined ? [] : [member],
+  );
+  if (legs.length === 0) return undefined;
+  const status: VolumeStatus = {
+    ...EMPTY_STATUS,
+    phase: 'Deleting',
+    partitions: legs.map((leg, index) => ({
+      nodeID: '',
+      partitionUUID: leg.partitionUUID ?? '',
+      nvmeofNamespaceID: index + 1,
+      state: 'Unknown',
+      sizeBytes: 0,
+      updatedAt: '',
+      device: '',
+      serial: '',
+      slot: leg.slot ?? index,
+      generation: 0,
+      transport: 'tcp',
+      epoch: leg.epoch ?? 0,
+    })),
+  };
+  return {
+    metadata: {
+      name: volumeId,
+      uid: '',
+      resourceVersion: '',
+      generation: 0,
+      creationTimestamp: '',
+      finalizers: [],
+      annotations: {},
+      labels: {},
+    },
+    spec: {
+      capacityBytes: array.sizeBytes,
+      numberOfCopies: Math.max(1, array.raidDisks),
+      drivesPerCopy: 1,
+      memberMissingTimeout: 900,
+      nvmeofNamespaceIDs: [],
+      volumeUUID: '00000000-0000-0000-0000-000000000000',
+      fsType: 'xfs',
+      volumeMode: 'Filesystem',
+      dataLocality: 'disabled',
+      onWitnessLoss: 'suspend',
+      onLastCopyLoss: 'hold',
+    },
+    status,
+  };
+}
