@@ -1,0 +1,250 @@
+/**
+ * The driver's metrics. Callers use functions with named fields; metric and label names occur in this file alone.
+ * Series of a volume carry its PV, PVC and namespace, so that an alert names what its reader knows.
+ *
+ * prom-client's default metrics are left out: their event loop histogram wakes the process a hundred times a second.
+ */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { PartitionState, VolumePhase } from '../api/volume.ts';
+import { processMetrics } from './process-metrics.ts';
+
+/** What a volume is known by; empty where nothing is known. */
+export interface VolumeLabels {
+  readonly volume: string;
+  readonly pv: string;
+  readonly pvc: string;
+  readonly namespace: string;
+}
+
+export interface VolumeSample extends VolumeLabels {
+  /** The consumer; empty when attached nowhere. */
+  readonly node: string;
+  readonly phase: VolumePhase;
+  readonly mdState: string;
+  readonly members: Readonly<Record<'total' | 'active' | 'failed' | 'down' | 'degraded', number>>;
+  /** 0 to 1; 1 when in sync. */
+  readonly syncRatio: number;
+  /** Bytes per second while something is synchronised, else 0. */
+  readonly syncBytesPerSecond: number;
+  readonly partitionStates: readonly PartitionState[];
+}
+
+export interface DriveSample {
+  readonly node: string;
+  /** Kernel name. */
+  readonly device: string;
+  readonly model: string;
+  readonly serial: string;
+  readonly sizeBytes: number;
+  readonly freeBytes: number;
+  readonly biggestFreeBytes: number;
+  readonly usable: boolean;
+  readonly localPartitions: number;
+  readonly remotePartitions: number;
+  readonly unknownPartitions: number;
+  /** Milliseconds since the epoch of the last heartbeat. */
+  readonly heartbeatAtMs: number;
+}
+
+const VOLUME_LABELS = ['volume', 'pv', 'pvc', 'namespace'] as const;
+const DRIVE_LABELS = ['node', 'device', 'model', 'serial'] as const;
+const CALL_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
+const RECONCILE_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60];
+
+export interface MetricsOptions {
+  readonly role: 'controller' | 'node';
+  readonly version: string;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+}
+
+function volumeGauges(registers: Registry[]) {
+  const gauge = (name: string, help: string, ...labels: string[]): Gauge =>
+    new Gauge({ name: `meshstor_volume_${name}`, help, labelNames: [...VOLUME_LABELS, ...labels], registers });
+  return {
+    phase: gauge('phase', 'Phase of the volume: 1 for the one it is in.', 'phase', 'node'),
+    mdState: gauge('md_state', 'State of the array: 1 for the one it is in.', 'state', 'node'),
+    members: gauge('members', 'Members of the array against copies times drives.', 'kind'),
+    syncRatio: gauge('sync_ratio', 'Synchronised part of the volume, 1 when in sync.'),
+    syncSpeed: gauge('sync_bytes_per_second', 'Speed of the synchronisation under way.'),
+    partitions: gauge('partitions', 'Partitions of the volume by state.', 'state'),
+  };
+}
+
+function driveGauges(registers: Registry[]) {
+  const gauge = (name: string, help: string, ...labels: string[]): Gauge =>
+    new Gauge({ name: `meshstor_drive_${name}`, help, labelNames: [...DRIVE_LABELS, ...labels], registers });
+  return {
+    size: gauge('size_bytes', 'Size of the drive.'),
+    free: gauge('free_bytes', 'Space on the drive in no partition.'),
+    biggestFree: gauge('biggest_free_bytes', 'The biggest free space in one piece.'),
+    usable: gauge('usable', '1 when volumes may be placed on the drive.'),
+    partitions: gauge('partitions', 'Partitions of MeshStor by whom they serve.', 'kind'),
+    heartbeatAge: gauge('heartbeat_age_seconds', "Age of the drive's last heartbeat."),
+  };
+}
+
+function counters(registers: Registry[]) {
+  const counter = (name: string, help: string, ...labelNames: string[]): Counter =>
+    new Counter({ name: `meshstor_${name}`, help, labelNames, registers });
+  return {
+    connects: counter('nvmeof_connects_total', 'Connections asked for.', 'transport', 'result'),
+    reconnects: counter('nvmeof_reconnects_total', 'Paths that came back after a loss.', 'transport'),
+    reconcileErrors: counter('reconcile_errors_total', 'Reconciliations that failed.', 'reconciler'),
+    fences: counter('fences_total', 'Consumers of an older epoch that were cut off.'),
+    pathLosses: counter('guarded_path_losses_total', 'Paths lost under a guard.', ...VOLUME_LABELS),
+    queuedSeconds: counter('guarded_path_queued_seconds_total', 'Time a guard held I/O back.', ...VOLUME_LABELS),
+    takeovers: counter('takeovers_total', 'Volumes started from less by a person.', ...VOLUME_LABELS),
+  };
+}
+
+function histograms(registers: Registry[]) {
+  const histogram = (name: string, help: string, buckets: number[], ...labelNames: string[]): Histogram =>
+    new Histogram({ name: `meshstor_${name}`, help, labelNames, buckets, registers });
+  return {
+    reconcile: histogram('reconcile_duration_seconds', 'Time of one reconciliation.', RECONCILE_BUCKETS, 'reconciler'),
+    csi: histogram('csi_operation_duration_seconds', 'Time of CSI calls by code.', CALL_BUCKETS, 'method', 'code'),
+  };
+}
+
+function volumeLabels({ volume, pv, pvc, namespace }: VolumeLabels): Record<(typeof VOLUME_LABELS)[number], string> {
+  return { volume, pv, pvc, namespace };
+}
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #now: () => number;
+  readonly #volumes: ReturnType<typeof volumeGauges>;
+  readonly #drives: ReturnType<typeof driveGauges>;
+  readonly #counters: ReturnType<typeof counters>;
+  readonly #histograms: ReturnType<typeof histograms>;
+  #driveSamples: readonly DriveSample[] = [];
+
+  constructor(options: MetricsOptions) {
+    this.#now = options.now ?? Date.now;
+    this.#registry.setDefaultLabels({ role: options.role });
+    const registers = [this.#registry];
+    this.#volumes = volumeGauges(registers);
+    this.#drives = driveGauges(registers);
+    this.#counters = counters(registers);
+    this.#histograms = histograms(registers);
+    processMetrics(registers);
+    const labelNames = ['version'];
+    new Gauge({ name: 'meshstor_build_info', help: 'Version of this program.', labelNames, registers }).set(
+      { version: options.version },
+      1,
+    );
+  }
+
+  /** Replaces everything said about volumes: one that is not in the list any more has no series any more. */
+  setVolumes(samples: readonly VolumeSample[]): void {
+    for (const gauge of Object.values(this.#volumes)) gauge.reset();
+    for (const sample of samples) this.#setVolume(sample);
+  }
+
+  #setVolume(sample: VolumeSample): void {
+    const labels = volumeLabels(sample);
+    const { node } = sample;
+    this.#volumes.phase.set({ ...labels, phase: sample.phase, node }, 1);
+    if (sample.mdState !== '') this.#volumes.mdState.set({ ...labels, state: sample.mdState, node }, 1);
+    for (const [kind, value] of Object.entries(sample.members)) this.#volumes.members.set({ ...labels, kind }, value);
+    this.#volumes.syncRatio.set(labels, sample.syncRatio);
+    this.#volumes.syncSpeed.set(labels, sample.syncBytesPerSecond);
+    for (const state of sample.partitionStates) this.#volumes.partitions.inc({ ...labels, state });
+  }
+
+  /** Replaces everything said about drives. The age of their heartbeats is taken when somebody asks. */
+  setDrives(samples: readonly DriveSample[]): void {
+    this.#driveSamples = samples;
+    for (const gauge of Object.values(this.#drives)) gauge.reset();
+    for (const sample of samples) {
+      const { node, device, model, serial } = sample;
+      const labels = { node, device, model, serial };
+      this.#drives.size.set(labels, sample.sizeBytes);
+      this.#drives.free.set(labels, sample.freeBytes);
+      this.#drives.biggestFree.set(labels, sample.biggestFreeBytes);
+      this.#drives.usable.set(labels, sample.usable ? 1 : 0);
+      this.#drives.partitions.set({ ...labels, kind: 'local' }, sample.localPartitions);
+      this.#drives.partitions.set({ ...labels, kind: 'remote' }, sample.remotePartitions);
+      this.#drives.partitions.set({ ...labels, kind: 'unknown' }, sample.unknownPartitions);
+    }
+  }
+
+  #setHeartbeatAges(): void {
+    for (const { node, device, model, serial, heartbeatAtMs } of this.#driveSamples) {
+      this.#drives.heartbeatAge.set({ node, device, model, serial }, Math.max(0, this.#now() - heartbeatAtMs) / 1000);
+    }
+  }
+
+  connected(transport: 'tcp' | 'rdma', result: 'ok' | 'failed'): void {
+    this.#counters.connects.inc({ transport, result });
+  }
+
+  reconnected(transport: 'tcp' | 'rdma'): void {
+    this.#counters.reconnects.inc({ transport });
+  }
+
+  /** One run of a reconciler, however it ended. */
+  reconciled(reconciler: string, seconds: number, failed: boolean): void {
+    this.#histograms.reconcile.observe({ reconciler }, seconds);
+    if (failed) this.#counters.reconcileErrors.inc({ reconciler });
+  }
+
+  /** A CSI call that was answered; `code` is the gRPC code's name. */
+  csiAnswered(method: string, code: string, seconds: number): void {
+    this.#histograms.csi.observe({ method, code }, seconds);
+  }
+
+  fenced(): void {
+    this.#counters.fences.inc();
+  }
+
+  pathLost(volume: VolumeLabels): void {
+    this.#counters.pathLosses.inc(volumeLabels(volume));
+  }
+
+  /** A guard stopped queueing, whichever way, after this time. */
+  guardOpened(volume: VolumeLabels, queuedSeconds: number): void {
+    this.#counters.queuedSeconds.inc(volumeLabels(volume), queuedSeconds);
+  }
+
+  takenOver(volume: VolumeLabels): void {
+    this.#counters.takeovers.inc(volumeLabels(volume));
+  }
+
+  /** How long each watch has been silent, by kind, asked when somebody scrapes. */
+  watchAges(read: () => Readonly<Record<string, number>>): void {
+    this.#onScrape('api_watch_age_seconds', 'Time since a watch last heard from the API.', 'kind', read);
+  }
+
+  /** Calls into the kernel that have not returned, by operation, asked when somebody scrapes. */
+  kernelCalls(read: () => Readonly<Record<string, number>>): void {
+    this.#onScrape('kernel_calls_in_flight', 'Calls into the kernel that have not returned.', 'operation', read);
+  }
+
+  /** Log lines that nobody read in time, asked when somebody scrapes. */
+  logLinesDropped(read: () => number): void {
+    this.#onScrape('log_lines_dropped', 'Log lines dropped because nobody read them.', 'sink', () => ({
+      stderr: read(),
+    }));
+  }
+
+  #onScrape(name: string, help: string, label: string, read: () => Readonly<Record<string, number>>): void {
+    new Gauge({
+      name: `meshstor_${name}`,
+      help,
+      labelNames: [label],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const [key, value] of Object.entries(read())) this.set({ [label]: key }, value);
+      },
+    });
+  }
+
+  /** The text of /metrics. */
+  async render(): Promise<{ readonly text: string; readonly contentType: string }> {
+    this.#setHeartbeatAges();
+    return { text: await this.#registry.metrics(), contentType: this.#registry.contentType };
+  }
+}
