@@ -116,7 +116,7 @@ async function makeSpecs(
       index,
       drives: drives.map((drive, at) => ({ ...drive, file: file(at), serial: `LAB-${name.toUpperCase()}-${at}` })),
       memoryMiB: options.memoryMiB ?? 1024,
-      vmlinuz: kernel.vmlinuz,
+      vmlinux: kernel.vmlinux,
       initramfs: kernel.initramfs,
       accel: accelFromEnv(),
       envFile: join(folders.state, `${name}.env`),

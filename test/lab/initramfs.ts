@@ -1,12 +1,14 @@
 import type { CpioEntry } from './cpio.ts';
 
-/** Modules a node has loaded when its agent answers. `modprobe` in the guest loads any other of the kernel package. */
+/**
+ * Modules that are loaded before a node's agent answers. The guest has all modules of the kernel package at /lib/modules,
+ * and the kernel loads those that a mount, a device-mapper table or a qdisc asks for by itself.
+ */
 export const BOOT_MODULES: readonly string[] = [
-  'virtio_pci', 'virtio_net', 'virtio_console', '9p', '9pnet_virtio', 'overlay',
-  'nvme', 'nvme-tcp', 'nvmet', 'nvmet-tcp',
-  'raid1', 'raid10', 'dm-mod', 'dm-multipath', 'dm-service-time', 'dm-round-robin', 'dm-flakey', 'dm-delay',
-  'xfs', 'ext4', 'configfs', 'loop', 'sch_netem', 'crc32_generic',
-]; // prettier-ignore
+  ...['virtio_pci', 'virtio_net', 'virtio_console', '9p', '9pnet_virtio', 'overlay', 'configfs'],
+  ...['nvme', 'nvme-tcp', 'nvmet', 'nvmet-tcp'],
+  ...['raid1', 'raid10', 'dm-mod', 'dm-multipath', 'dm-service-time', 'xfs', 'ext4'],
+];
 
 /** Commands of busybox that the init script below uses. */
 const APPLETS = ['sh', 'mount', 'mkdir', 'insmod', 'cat', 'echo', 'ln', 'cp', 'ip', 'hostname', 'switch_root', 'sleep'];
@@ -61,7 +63,7 @@ ip addr add "$LAB_ADDRESS/24" dev eth0
 echo "::respawn:/.lab/agent" > /root/etc/inittab
 {
   echo "#!/.lab/busybox sh"
-  echo "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LAB_NODE=$LAB_NAME"
+  echo "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LAB_NODE=$LAB_NAME DM_DISABLE_UDEV=1"
   echo "cd /"
   echo "exec '$LAB_NODE_BINARY' '$LAB_AGENT' > /run/lab-agent.log 2>&1"
 } > /root/.lab/agent
@@ -69,6 +71,35 @@ echo "::respawn:/.lab/agent" > /root/etc/inittab
 mount --move /proc /root/proc
 exec switch_root /root /.lab/init
 `;
+
+const SIGNATURE_MARK = Buffer.from('~Module signature appended~\n');
+/** struct module_signature of the kernel's include/linux/module_signature.h; its last four bytes are the length. */
+const SIGNATURE_INFO_BYTES = 12;
+
+/**
+ * Cuts off the signature that Debian appends to a module: checking it takes an emulated machine a good part of its boot.
+ * A module without one is returned as it is.
+ */
+export function withoutSignature(module: Buffer): Buffer {
+  const mark = module.length - SIGNATURE_MARK.length;
+  if (mark < SIGNATURE_INFO_BYTES || !module.subarray(mark).equals(SIGNATURE_MARK)) return module;
+  const end = mark - SIGNATURE_INFO_BYTES - module.readUInt32BE(mark - 4);
+  if (end < 0) throw new Error('read kernel module: its signature is longer than the file');
+  return module.subarray(0, end);
+}
+
+/** The xz stream inside a bzImage (Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length). */
+export function xzPayload(bzImage: Buffer): Buffer {
+  if (bzImage.length < 0x250 || bzImage.toString('latin1', 0x202, 0x206) !== 'HdrS') {
+    throw new Error('read kernel: not a bzImage');
+  }
+  const start = (bzImage.readUInt8(0x1f1) + 1) * 512 + bzImage.readUInt32LE(0x248);
+  const payload = bzImage.subarray(start, start + bzImage.readUInt32LE(0x24c));
+  if (!payload.subarray(0, 6).equals(Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]))) {
+    throw new Error('read kernel: it is not packed with xz');
+  }
+  return payload.subarray(0, payload.length - 4); // the kernel's build appends the unpacked size
+}
 
 /** A kernel module as it goes into the image: its file name and its unpacked bytes. */
 export interface ModuleFile {

@@ -11,7 +11,7 @@ export interface MachineSpec {
   readonly index: number;
   readonly drives: readonly (DriveSpec & { readonly file: string; readonly serial: string })[];
   readonly memoryMiB: number;
-  readonly vmlinuz: string;
+  readonly vmlinux: string;
   readonly initramfs: string;
   readonly accel: 'tcg' | 'kvm';
   /** File of shell assignments that the guest's init reads (path on the host). */
@@ -66,13 +66,16 @@ export function qemuArgs(spec: MachineSpec): string[] {
     throw new Error(`boot ${spec.name}: the path "${spec.envFile}" must not contain a space`);
   const uuid = uuidFor(spec.name);
   const mac = `52:54:00:4d:53:${(10 + spec.index).toString(16).padStart(2, '0')}`;
-  const kernelWords = 'console=ttyS0 quiet panic=1 tsc=reliable mitigations=off random.trust_cpu=on nokaslr';
+  const kernelWords =
+    'console=ttyS0 quiet panic=1 nokaslr tsc=reliable mitigations=off random.trust_cpu=on init_on_alloc=0 cryptomgr.notests';
   return [
     ...['-name', `meshstor-${spec.name}`, '-machine', 'q35', '-nodefaults', '-display', 'none', '-no-user-config'],
-    ...(spec.accel === 'kvm' ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg,thread=multi', '-cpu', 'max']),
+    ...(spec.accel === 'kvm'
+      ? ['-accel', 'kvm', '-cpu', 'host']
+      : ['-accel', 'tcg,thread=multi', '-cpu', 'max,la57=off']),
     ...['-smp', '2', '-m', String(spec.memoryMiB), '-uuid', uuid],
     ...['-smbios', `type=1,manufacturer=MeshStor,product=Lab,serial=${spec.name},uuid=${uuid}`],
-    ...['-kernel', spec.vmlinuz, '-initrd', spec.initramfs, '-append', `${kernelWords} lab.env=${spec.envFile}`],
+    ...['-kernel', spec.vmlinux, '-initrd', spec.initramfs, '-append', `${kernelWords} lab.env=${spec.envFile}`],
     ...['-serial', `file:${spec.serialLog}`],
     ...['-qmp', `unix:${value(spec.qmpSocket)},server=on,wait=off`],
     ...['-chardev', `socket,id=agent,path=${value(spec.agentSocket)},server=on,wait=off`],

@@ -61,7 +61,7 @@ async function buildArray(consumer: Machine, controller: string): Promise<void> 
     dmsetup create guard --table \\
       "0 ${LEG_SECTORS} multipath 3 queue_if_no_path queue_mode bio 0 1 1 service-time 0 1 1 ${path} 1"
     echo "CREATE bbl=no" > /tmp/mdadm.conf
-    mdadm --config=/tmp/mdadm.conf --create /dev/md0 --run --metadata=1.2 --homehost=meshstor --level=1 \\
+    mdadm --create /dev/md0 --config=/tmp/mdadm.conf --run --metadata=1.2 --homehost=meshstor --level=1 \\
       --raid-devices=2 --bitmap=internal --assume-clean /dev/mapper/local --write-mostly /dev/mapper/guard
     mkfs.xfs -q /dev/md0
     mkdir -p /mnt/facts
