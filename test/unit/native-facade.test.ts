@@ -369,7 +369,7 @@ describe('native addon loader', () => {
     })();
     expect(message).to.contain('/a: no such file\n').and.not.contain('Require stack');
     expect(message).to.contain(`/b: it has abiVersion 0, this program needs ${String(ABI_VERSION)}`);
-    expect(message).to.contain('/c: it lacks addGptPartition, bindMount,');
+    expect(message).to.contain('/c: it lacks acquireNodeLock, addGptPartition,');
     expect(message).to.contain(process.version).and.contain(process.platform);
     expect(message).to.contain('npm run build').and.contain('MESHSTOR_NATIVE_ADDON');
   });
