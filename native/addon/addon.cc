@@ -10,6 +10,9 @@ constexpr int kAbiVersion = 1;
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("abiVersion", Napi::Number::New(env, kAbiVersion));
+  RegisterBlockDevice(env, exports);
+  RegisterGpt(env, exports);
+  RegisterNvmeIdentify(env, exports);
   RegisterNvmet(env, exports);
   RegisterNvmeFabrics(env, exports);
   RegisterMdArray(env, exports);

@@ -13,12 +13,12 @@
 
 namespace meshstor {
 
-/// The same shape as errors of node's fs: `errno` negative, `code` the errno's name, `syscall`, `path` where there is one.
-/// Main thread only.
+/// The same shape as errors of node's fs: `errno` negative, `code` the errno's name, `syscall`, `path` where there is
+/// one. Main thread only.
 inline Napi::Error MakeErrnoError(Napi::Env env, const SysError& error) {
   const std::string code = uv_err_name(-error.err);
-  std::string text = code + ": " + (error.message.empty() ? std::string(uv_strerror(-error.err)) : error.message) + ", " +
-                     error.syscall;
+  std::string text = code + ": " + (error.message.empty() ? std::string(uv_strerror(-error.err)) : error.message) +
+                     ", " + error.syscall;
   if (!error.path.empty()) text += " '" + error.path + "'";
   Napi::Error js = Napi::Error::New(env, text);
   js.Set("errno", Napi::Number::New(env, -error.err));
@@ -84,7 +84,8 @@ class FunctionWorker final : public ErrnoWorker<T> {
   std::function<Napi::Value(Napi::Env, const T&)> to_js_;
 };
 
-/// Runs `work` on the pool; the promise resolves with what `to_js` makes of its value. `work` owns copies of its inputs.
+/// Runs `work` on the pool; the promise resolves with what `to_js` makes of its value. `work` owns copies of its
+/// inputs.
 template <typename T>
 Napi::Value RunAsync(Napi::Env env, std::function<Result<T>()> work,
                      std::function<Napi::Value(Napi::Env, const T&)> to_js) {

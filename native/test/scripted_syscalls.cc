@@ -122,9 +122,7 @@ int ScriptedSyscalls::Mount(const char*, const char* target, const char*, unsign
   return static_cast<int>(Play("mount", target, const_cast<void*>(data), 0));
 }
 
-int ScriptedSyscalls::Umount2(const char* target, int) {
-  return static_cast<int>(Play("umount2", target, nullptr, 0));
-}
+int ScriptedSyscalls::Umount2(const char* target, int) { return static_cast<int>(Play("umount2", target, nullptr, 0)); }
 
 int ScriptedSyscalls::Mkdir(const char* path, mode_t) { return static_cast<int>(Play("mkdir", path, nullptr, 0)); }
 

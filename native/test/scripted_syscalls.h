@@ -16,9 +16,9 @@ namespace meshstor {
 ///   sys.Expect("ioctl", "0xc0484e41").Fail(EINTR);
 ///   sys.Expect("ioctl").With([](void* data, size_t) { … check or fill the argument … }).Return(0);
 ///
-/// `detail` is the path for calls that take one, `0x<request>` for ioctl, the byte offset for pread/pwrite, the operation
-/// number for flock; an empty detail matches anything. `close` needs no script: it is checked that exactly the
-/// descriptors which were opened are closed by the end.
+/// `detail` is the path for calls that take one, `0x<request>` for ioctl, the byte offset for pread/pwrite, the
+/// operation number for flock; an empty detail matches anything. `close` needs no script: it is checked that exactly
+/// the descriptors which were opened are closed by the end.
 class ScriptedSyscalls final : public Syscalls {
  public:
   class Step {
