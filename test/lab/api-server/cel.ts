@@ -11,7 +11,8 @@ export interface Rule {
 type Scope = Readonly<Record<'self' | 'oldSelf', unknown>>;
 type Expression = (scope: Scope) => unknown;
 
-const TOKEN = /\s*(?:(\d+\.\d+|\d+)|('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|([A-Za-z_][A-Za-z0-9_]*)|(&&|\|\||[=!<>]=|[-+*/%!<>().,?:[\]]))/y;
+const TOKEN =
+  /\s*(?:(\d+\.\d+|\d+)|('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|([A-Za-z_][A-Za-z0-9_]*)|(&&|\|\||[=!<>]=|[-+*/%!<>().,?:[\]]))/y;
 
 export function compileRule(source: string): Rule {
   const parser = new Parser(source);

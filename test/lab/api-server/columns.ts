@@ -3,7 +3,12 @@ import { isObject, objectAt, textAt } from './json.ts';
 import type { Column, Resource } from './resources.ts';
 
 /** The objects as rows, the way a real API server prints custom resources for kubectl. */
-export function toTable(resource: Resource, objects: readonly JsonObject[], metadata: JsonObject, now: number): JsonObject {
+export function toTable(
+  resource: Resource,
+  objects: readonly JsonObject[],
+  metadata: JsonObject,
+  now: number,
+): JsonObject {
   const name = { name: 'Name', type: 'string', format: 'name', description: 'Name of the object.', priority: 0 };
   const columns = resource.columns.map(({ name: title, type, description, priority }) => {
     return { name: title, type, format: '', description, priority };
@@ -14,7 +19,10 @@ export function toTable(resource: Resource, objects: readonly JsonObject[], meta
     metadata,
     columnDefinitions: [name, ...columns],
     rows: objects.map((object) => ({
-      cells: [textAt(objectAt(object, 'metadata'), 'name'), ...resource.columns.map((column) => cell(column, object, now))],
+      cells: [
+        textAt(objectAt(object, 'metadata'), 'name'),
+        ...resource.columns.map((column) => cell(column, object, now)),
+      ],
       object: { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: objectAt(object, 'metadata') },
     })),
   };

@@ -128,7 +128,11 @@ function fromDefinition(definition: JsonObject): readonly Resource[] {
       keepsNewStatus: version.subresources?.status === undefined,
       allowsBlindUpdate: false,
       schema: compileSchema(version.schema.openAPIV3Schema),
-      columns: (version.additionalPrinterColumns ?? [AGE]).map((column) => ({ priority: 0, description: '', ...column })),
+      columns: (version.additionalPrinterColumns ?? [AGE]).map((column) => ({
+        priority: 0,
+        description: '',
+        ...column,
+      })),
       openApi: version.schema.openAPIV3Schema,
     }));
 }

@@ -76,7 +76,8 @@ function compileChecks(source: JsonObject, path: string): ((value: Json) => stri
     if (typeof limit !== 'number') return;
     checks.push((value) => (fails(value, limit) ? `${says} ${limit}` : undefined));
   };
-  const count = (value: Json) => (typeof value === 'string' ? [...value].length : Array.isArray(value) ? value.length : 0);
+  const count = (value: Json) =>
+    typeof value === 'string' ? [...value].length : Array.isArray(value) ? value.length : 0;
   bound('minimum', (value, limit) => Number(value) < limit, 'should be greater than or equal to');
   bound('maximum', (value, limit) => Number(value) > limit, 'should be less than or equal to');
   bound('multipleOf', (value, limit) => Number(value) % limit !== 0, 'should be a multiple of');
@@ -116,7 +117,8 @@ export function prune(schema: Schema, value: Json, dropped: string[], path = '')
     const known = schema.properties.get(name) ?? schema.additional;
     const isMeta = path === '' && (name === 'metadata' || name === 'apiVersion' || name === 'kind');
     if (isMeta || (known === undefined && schema.preservesUnknown)) result[name] = member;
-    else if (known !== undefined && member !== undefined) result[name] = prune(known, member, dropped, join(path, name));
+    else if (known !== undefined && member !== undefined)
+      result[name] = prune(known, member, dropped, join(path, name));
     else dropped.push(join(path, name));
   }
   return result;
@@ -179,7 +181,8 @@ function validateItems(schema: Schema, value: readonly Json[], path: string): Vi
     if (mapKeys.length === 0 || !isObject(entry)) continue;
     const key = JSON.stringify(mapKeys.map((name) => entry[name]));
     const field = `${path}[${index}]`;
-    if (seen.has(key)) found.push({ reason: 'FieldValueDuplicate', field, value: key, message: `${field}: Duplicate value: ${key}` });
+    if (seen.has(key))
+      found.push({ reason: 'FieldValueDuplicate', field, value: key, message: `${field}: Duplicate value: ${key}` });
     seen.add(key);
   }
   return found;

@@ -80,12 +80,17 @@ export class Service {
     const given = objectAt(object, 'metadata');
     const name = textAt(given, 'name');
     if (name !== target.name) {
-      throw new StatusError(400, `the name of the object (${name}) does not match the name on the URL (${target.name})`);
+      throw new StatusError(
+        400,
+        `the name of the object (${name}) does not match the name on the URL (${target.name})`,
+      );
     }
     const version = textAt(given, 'resourceVersion');
     if (version === '' && !target.resource.allowsBlindUpdate) {
       const cause = 'metadata.resourceVersion: Invalid value: 0: must be specified for an update';
-      throw invalid(target, [{ reason: 'FieldValueInvalid', field: 'metadata.resourceVersion', message: cause, value: 0 }]);
+      throw invalid(target, [
+        { reason: 'FieldValueInvalid', field: 'metadata.resourceVersion', message: cause, value: 0 },
+      ]);
     }
     this.#assertSame(target, old, { uid: textAt(given, 'uid'), resourceVersion: version });
     return { object: this.#replace(target, old, object, subresource, options), dropped };
@@ -100,7 +105,11 @@ export class Service {
   }
 
   /** Removes the object, or marks it while it has finalizers. */
-  delete(target: Target, preconditions: JsonObject, dryRun: boolean): { readonly gone: boolean; readonly object: JsonObject } {
+  delete(
+    target: Target,
+    preconditions: JsonObject,
+    dryRun: boolean,
+  ): { readonly gone: boolean; readonly object: JsonObject } {
     const old = this.get(target);
     this.#assertSame(target, old, {
       uid: textAt(preconditions, 'uid'),
@@ -108,7 +117,10 @@ export class Service {
     });
     const metadata = objectAt(old, 'metadata');
     if (finalizersOf(metadata).length === 0) {
-      return { gone: true, object: dryRun ? old : (this.#storage.remove(collectionOf(target.resource), keyOf(target)) ?? old) };
+      return {
+        gone: true,
+        object: dryRun ? old : (this.#storage.remove(collectionOf(target.resource), keyOf(target)) ?? old),
+      };
     }
     if (metadata['deletionTimestamp'] !== undefined) return { gone: false, object: old };
     const marked = {
@@ -125,7 +137,10 @@ export class Service {
     const { apiVersion = groupVersion(resource), kind = resource.kind } = body;
     if (apiVersion !== groupVersion(resource) || kind !== resource.kind) {
       const found = `${String(apiVersion)}, Kind=${String(kind)}`;
-      throw new StatusError(400, `${found} in the body is not ${groupVersion(resource)}, Kind=${resource.kind} of the URL`);
+      throw new StatusError(
+        400,
+        `${found} in the body is not ${groupVersion(resource)}, Kind=${resource.kind} of the URL`,
+      );
     }
     const dropped: string[] = [];
     const { schema } = resource;
@@ -154,7 +169,9 @@ export class Service {
     const generation = Number(metadata['generation'] ?? 0) + (changed ? 1 : 0);
     // A status write leaves all metadata as it is.
     next['metadata'] =
-      subresource === 'status' ? metadata : { ...ownMeta(objectAt(given, 'metadata')), ...serverMeta(metadata), generation };
+      subresource === 'status'
+        ? metadata
+        : { ...ownMeta(objectAt(given, 'metadata')), ...serverMeta(metadata), generation };
     this.#assertFinalizers(target, metadata, objectAt(next, 'metadata'));
     this.#assertValid(target, next, old);
     if (equal(old, next)) return old;
@@ -170,14 +187,21 @@ export class Service {
     return this.#storage.remove(collection, keyOf(target)) ?? stored;
   }
 
-  #assertSame(target: Target, old: JsonObject, wanted: { readonly uid: string; readonly resourceVersion: string }): void {
+  #assertSame(
+    target: Target,
+    old: JsonObject,
+    wanted: { readonly uid: string; readonly resourceVersion: string },
+  ): void {
     const metadata = objectAt(old, 'metadata');
     const uid = textAt(metadata, 'uid');
     if (wanted.uid !== '' && wanted.uid !== uid) {
       throw conflict(target, `Precondition failed: UID in precondition: ${wanted.uid}, UID in object meta: ${uid}`);
     }
     if (wanted.resourceVersion !== '' && wanted.resourceVersion !== textAt(metadata, 'resourceVersion')) {
-      throw conflict(target, 'the object has been modified; please apply your changes to the latest version and try again');
+      throw conflict(
+        target,
+        'the object has been modified; please apply your changes to the latest version and try again',
+      );
     }
   }
 
@@ -215,7 +239,10 @@ export class Service {
   #assertNamespace(target: Target): void {
     if (!target.resource.namespaced) return;
     if (this.#storage.get('/namespaces', `/${target.namespace}`) !== undefined) return;
-    throw new StatusError(404, `namespaces "${target.namespace}" not found`, { kind: 'namespaces', name: target.namespace });
+    throw new StatusError(404, `namespaces "${target.namespace}" not found`, {
+      kind: 'namespaces',
+      name: target.namespace,
+    });
   }
 
   #timestamp(): string {
