@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AgentClient } from './agent-client.ts';
 import type { ExecEnd, RunningExec } from './agent-client.ts';
 import { hostRun, spawnBound } from './processes.ts';
-import { addressOf, qemuArgs, tapName } from './qemu-args.ts';
+import { addressOf, driveNode, nvmeDevice, qemuArgs, tapName } from './qemu-args.ts';
 import type { MachineSpec } from './qemu-args.ts';
 import { Qmp } from './qmp.ts';
 
@@ -65,6 +65,9 @@ export class Machine {
   readonly #socketFolder: string;
   readonly #agent: AgentClient;
   readonly #servers: Server[] = [];
+  /** Block nodes that inject errors at present, by drive. */
+  readonly #faults = new Map<number, string>();
+  #lastFault = 0;
   #process: ChildProcess | undefined;
   #qmp: Qmp | undefined;
   #errorOutput = '';
@@ -198,6 +201,37 @@ export class Machine {
     });
   }
 
+  /** Puts a pulled drive back, with everything on it. The guest sees it a moment later, maybe under another name. */
+  async plugDrive(index: number): Promise<void> {
+    await this.qmp.execute('device_add', nvmeDevice(this.#drive(index), index));
+  }
+
+  /** Slows a drive down to so many requests a second; 0 takes the limit away. */
+  async throttleDrive(index: number, iops: number): Promise<void> {
+    const none = { bps: 0, bps_rd: 0, bps_wr: 0, iops_rd: 0, iops_wr: 0 };
+    await this.qmp.execute('block_set_io_throttle', { id: `nvme${index}`, ...none, iops });
+  }
+
+  /**
+   * Lets a drive answer every request of the kind with an I/O error, from now on; `undefined` heals it again.
+   * The controller stays alive.
+   */
+  async failDrive(index: number, kind: 'read' | 'write' | 'flush' | undefined): Promise<void> {
+    this.#drive(index);
+    const fault = `fault${++this.#lastFault}`;
+    if (kind !== undefined) {
+      const rule = { event: 'none', iotype: kind, errno: 5, once: false, immediately: false };
+      const filter = { driver: 'blkdebug', 'node-name': fault, image: `file${index}`, 'inject-error': [rule] };
+      await this.qmp.execute('blockdev-add', filter);
+    }
+    const options = { ...driveNode(index), file: kind === undefined ? `file${index}` : fault };
+    await this.qmp.execute('blockdev-reopen', { options: [options] });
+    const before = this.#faults.get(index);
+    if (before !== undefined) await this.qmp.execute('blockdev-del', { 'node-name': before });
+    if (kind === undefined) this.#faults.delete(index);
+    else this.#faults.set(index, fault);
+  }
+
   /** QEMU's control connection, for faults that have no method here. */
   get qmp(): Qmp {
     if (!this.#qmp) throw new Error(`${this.name} is not running`);
@@ -231,6 +265,12 @@ export class Machine {
   async destroy(): Promise<void> {
     await this.powerOff();
     for (const server of this.#servers.splice(0)) server.close();
+  }
+
+  #drive(index: number): MachineSpec['drives'][number] {
+    const drive = this.spec.drives[index];
+    if (!drive) throw new Error(`${this.name} has no drive ${index}`);
+    return drive;
   }
 
   #exec(

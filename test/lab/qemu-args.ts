@@ -45,16 +45,30 @@ function value(text: string): string {
   return text.replaceAll(',', ',,');
 }
 
-function driveArgs(drive: MachineSpec['drives'][number], index: number): string[] {
+/** The NVMe drive as QEMU's `-device` and `device_add` take it. Each sits behind a port of its own, to be pulled. */
+export function nvmeDevice(
+  drive: DriveSpec & { readonly serial: string },
+  index: number,
+): Readonly<Record<string, string | number>> {
   const sectors =
-    drive.sectorSize === 512 ? '' : `,logical_block_size=${drive.sectorSize},physical_block_size=${drive.sectorSize}`;
+    drive.sectorSize === 512 ? {} : { logical_block_size: drive.sectorSize, physical_block_size: drive.sectorSize };
+  const at = { id: `nvme${index}`, bus: `port${index}`, drive: `drive${index}` };
+  return { driver: 'nvme', ...at, serial: drive.serial, ...sectors };
+}
+
+/** The block node under a drive, above the one of its image file: faults are put in between while the machine runs. */
+export function driveNode(index: number): Readonly<Record<string, unknown>> {
+  const cache = { direct: false, 'no-flush': true };
+  return { driver: 'raw', 'node-name': `drive${index}`, file: `file${index}`, discard: 'unmap', cache };
+}
+
+function driveArgs(drive: MachineSpec['drives'][number], index: number): string[] {
+  const cache = { direct: false, 'no-flush': true };
+  const file = { driver: 'file', 'node-name': `file${index}`, filename: drive.file, discard: 'unmap', cache };
   return [
-    ...['-blockdev', `driver=file,node-name=file${index},filename=${value(drive.file)},cache.direct=off,discard=unmap`],
-    // A node of its own above the file: faults are put in between while the machine runs.
-    ...['-blockdev', `driver=raw,node-name=drive${index},file=file${index},discard=unmap,cache.no-flush=on`],
+    ...['-blockdev', JSON.stringify(file), '-blockdev', JSON.stringify(driveNode(index))],
     ...['-device', `pcie-root-port,id=port${index},chassis=${index + 1},slot=${index + 1}`],
-    '-device',
-    `nvme,id=nvme${index},bus=port${index},drive=drive${index},serial=${value(drive.serial)}${sectors}`,
+    ...['-device', JSON.stringify(nvmeDevice(drive, index))],
   ];
 }
 

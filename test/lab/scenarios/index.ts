@@ -1,5 +1,6 @@
 import type { Scenario } from '../scenario.ts';
 import { kernelFacts } from './kernel-facts.ts';
+import { labTools } from './lab-tools.ts';
 
 /** Every scenario that `npm run lab` knows, in the order in which they run. */
-export const SCENARIOS: readonly Scenario[] = [kernelFacts];
+export const SCENARIOS: readonly Scenario[] = [labTools, kernelFacts];

@@ -1,22 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Machine } from '../machine.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
+import { until } from '../wait.ts';
 
 const NQN = 'nqn.2024-01.test.meshstor:kernel-facts';
 const LEG_SECTORS = 400 * 2048;
 const SUBSYSTEM = `/sys/kernel/config/nvmet/subsystems/${NQN}`;
 const PORT = '/sys/kernel/config/nvmet/ports/1';
-
-/** Repeats a question until the answer is as wanted; tells the last answer if the time is over. */
-async function until(what: string, limitMs: number, ask: () => Promise<string>, wanted: RegExp): Promise<string> {
-  const deadline = Date.now() + limitMs;
-  for (;;) {
-    const answer = await ask();
-    if (wanted.test(answer)) return answer.trim();
-    if (Date.now() > deadline) throw new Error(`${what}: still "${answer.trim()}" after ${limitMs} ms`);
-    await sleep(300);
-  }
-}
 
 async function exportLeg(holder: Machine, consumerNqn: string): Promise<void> {
   await holder.run(`set -e

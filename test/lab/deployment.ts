@@ -1,0 +1,250 @@
+/**
+ * The driver on a booted lab: the API server's stand-in and the controller role on the host, the node role in every guest, and CSI
+ * clients for their sockets. What kubelet writes about nodes is written here.
+ */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { openSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { CsiClient } from '../csi/client.ts';
+import { connectCsi } from '../csi/client.ts';
+import type { ApiServer } from './api-server/index.ts';
+import { createApiServer } from './api-server/index.ts';
+import type { Cluster } from './cluster.ts';
+import type { GuestProcess, Machine } from './machine.ts';
+import { REPO_ROOT } from './paths.ts';
+import { kubectl } from './kubectl.ts';
+
+const PROGRAM = join(REPO_ROOT, 'dist', 'meshstor.mjs');
+const GUEST_SOCKET = '/run/meshstor/csi.sock';
+const SERVES_LIMIT_MS = 60_000;
+
+export interface DeploymentOptions {
+  /** Selectors given to every node role; default: all of the lab's drives. */
+  readonly driveSelectors?: readonly string[];
+  readonly initializeBlank?: boolean;
+  /** Entry point of the node role; default: the program as it ships. */
+  readonly nodeEntry?: readonly string[];
+  readonly nodeEnv?: Readonly<Record<string, string>>;
+}
+
+/** The node role in one guest. */
+export class NodeRole {
+  readonly machine: Machine;
+  readonly csi: CsiClient;
+  readonly #options: DeploymentOptions;
+  readonly #kubeconfig: string;
+  #process: GuestProcess | undefined;
+  #starts = 0;
+
+  constructor(machine: Machine, csi: CsiClient, kubeconfig: string, options: DeploymentOptions) {
+    this.machine = machine;
+    this.csi = csi;
+    this.#kubeconfig = kubeconfig;
+    this.#options = options;
+  }
+
+  get process(): GuestProcess {
+    if (this.#process === undefined) throw new Error(`${this.machine.name}: the node role does not run`);
+    return this.#process;
+  }
+
+  /** Starts the process and waits until its socket answers. `env` is added to the deployment's. */
+  async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
+    const {
+      driveSelectors = ['model=QEMU*'],
+      initializeBlank = true,
+      nodeEntry = [process.execPath, PROGRAM],
+      nodeEnv = {},
+    } = this.#options;
+    const flags = [
+      'node',
+      '--node-name',
+      this.machine.name,
+      '--csi-endpoint',
+      `unix://${GUEST_SOCKET}`,
+      '--kubeconfig',
+      this.#kubeconfig,
+    ];
+    const drives = driveSelectors.flatMap((selector) => ['--drive-selector', selector]);
+    const blank = initializeBlank ? ['--initialize-blank'] : [];
+    this.#starts += 1;
+    await this.machine.run('mkdir -p /run/meshstor');
+    this.#process = await this.machine.start(
+      `meshstor-${this.#starts}`,
+      [...nodeEntry, ...flags, ...drives, ...blank],
+      {
+        env: { UV_THREADPOOL_SIZE: '16', ...nodeEnv, ...env },
+      },
+    );
+    await untilServes(`node role of ${this.machine.name}`, this.csi);
+  }
+
+  /** As a crash would end it. */
+  async kill(): Promise<void> {
+    await this.process.kill('SIGKILL');
+  }
+
+  async stop(): Promise<void> {
+    if (this.#process === undefined) return;
+    await this.#process.kill('SIGTERM');
+    this.#process = undefined;
+  }
+}
+
+async function untilServes(what: string, csi: CsiClient): Promise<void> {
+  const deadline = Date.now() + SERVES_LIMIT_MS;
+  for (;;) {
+    try {
+      await csi.identity.Probe({});
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw new Error(`${what}: its CSI socket does not answer`, { cause: error });
+      await sleep(200);
+    }
+  }
+}
+
+/** What kubelet would write: the Node with its address, machine and readiness. */
+async function registerNode(api: ApiServer, machine: Machine): Promise<void> {
+  const systemUUID = (await machine.run('cat /sys/class/dmi/id/product_uuid')).trim();
+  const labels = { 'kubernetes.io/hostname': machine.name, 'topology.meshstor.io/node': machine.name };
+  const status = {
+    addresses: [{ type: 'InternalIP', address: machine.address }],
+    nodeInfo: {
+      systemUUID,
+      machineID: '',
+      bootID: '',
+      kernelVersion: '',
+      osImage: '',
+      containerRuntimeVersion: '',
+      kubeletVersion: '',
+      kubeProxyVersion: '',
+      operatingSystem: 'linux',
+      architecture: 'amd64',
+    },
+    conditions: [
+      {
+        type: 'Ready',
+        status: 'True',
+        reason: 'KubeletReady',
+        message: '',
+        lastHeartbeatTime: new Date().toISOString(),
+        lastTransitionTime: new Date().toISOString(),
+      },
+    ],
+  };
+  const made = await send(api, 'POST', '/api/v1/nodes', {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name: machine.name, labels },
+  });
+  await send(api, 'PUT', `/api/v1/nodes/${machine.name}/status`, { ...made, status });
+}
+
+async function send(api: ApiServer, method: string, path: string, body: unknown): Promise<Record<string, unknown>> {
+  const answer = await fetch(`${api.url}${path}`, {
+    method,
+    body: JSON.stringify(body),
+    headers: { 'content-type': 'application/json' },
+  });
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+  return JSON.parse(text) as Record<string, unknown>;
+}
+
+export class Deployment {
+  readonly api: ApiServer;
+  readonly kubeconfig: string;
+  readonly controller: CsiClient;
+  readonly nodes: ReadonlyMap<string, NodeRole>;
+  readonly #controllerProcess: ChildProcess;
+  readonly #folder: string;
+
+  constructor(parts: {
+    api: ApiServer;
+    kubeconfig: string;
+    controller: CsiClient;
+    nodes: ReadonlyMap<string, NodeRole>;
+    controllerProcess: ChildProcess;
+    folder: string;
+  }) {
+    this.api = parts.api;
+    this.kubeconfig = parts.kubeconfig;
+    this.controller = parts.controller;
+    this.nodes = parts.nodes;
+    this.#controllerProcess = parts.controllerProcess;
+    this.#folder = parts.folder;
+  }
+
+  node(name: string): NodeRole {
+    const role = this.nodes.get(name);
+    if (role === undefined) throw new Error(`the deployment has no node ${name}`);
+    return role;
+  }
+
+  kubectl(...args: readonly string[]): Promise<string> {
+    return kubectl(this.kubeconfig, args);
+  }
+
+  /** An object of the driver's API group as it is now; undefined when there is none. */
+  async object(
+    plural: 'meshstorvolumes' | 'meshstornodedevices',
+    name: string,
+  ): Promise<Record<string, unknown> | undefined> {
+    const answer = await fetch(`${this.api.url}/apis/csi.meshstor.io/v1alpha1/${plural}/${name}`);
+    if (answer.status === 404) return undefined;
+    return (await answer.json()) as Record<string, unknown>;
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.nodes.values()].map((role) => role.stop()));
+    for (const role of this.nodes.values()) role.csi.close();
+    this.controller.close();
+    if (this.#controllerProcess.exitCode === null) {
+      this.#controllerProcess.kill('SIGTERM');
+      await once(this.#controllerProcess, 'exit');
+    }
+    await this.api.close();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Starts everything and waits until every role serves and every drive is listed as usable or with its reason. */
+export async function deploy(cluster: Cluster, options: DeploymentOptions = {}): Promise<Deployment> {
+  const folder = await mkdtemp(join(tmpdir(), 'meshstor-lab-'));
+  const api = await createApiServer({ host: cluster.hostAddress, port: 0 });
+  const kubeconfig = join(cluster.results, 'kubeconfig');
+  await api.writeKubeconfig(kubeconfig);
+  await Promise.all(cluster.nodes.map((machine) => registerNode(api, machine)));
+  const socket = join(folder, 'controller.sock');
+  const log = openSync(join(cluster.results, 'controller.log'), 'a');
+  const flags = [
+    'controller',
+    '--csi-endpoint',
+    `unix://${socket}`,
+    '--kubeconfig',
+    kubeconfig,
+    '--metrics-address',
+    `${cluster.hostAddress}:0`,
+  ];
+  const controllerProcess = spawn(process.execPath, [PROGRAM, ...flags], { stdio: ['ignore', log, log] });
+  const controller = connectCsi(socket);
+  const nodes = new Map<string, NodeRole>();
+  for (const machine of cluster.nodes) {
+    const forwarded = await machine.forwardUnixSocket(GUEST_SOCKET);
+    nodes.set(machine.name, new NodeRole(machine, connectCsi(forwarded), kubeconfig, options));
+  }
+  const deployment = new Deployment({ api, kubeconfig, controller, nodes, controllerProcess, folder });
+  try {
+    await Promise.all([untilServes('controller role', controller), ...[...nodes.values()].map((role) => role.start())]);
+    return deployment;
+  } catch (error) {
+    await deployment.stop();
+    throw error;
+  }
+}
