@@ -6,7 +6,7 @@ import type { NvmeConnectOptions } from '../api/kernel.ts';
 import type { FsType } from '../api/volume.ts';
 
 export type HolderStep =
-  /** GPT entry and kernel partition, then wiped, zeroed and checked: what was there can never be read again. Only for an entry in `Requested`. */
+  /** GPT entry and kernel partition. Only for an entry in `Requested`; `zeroPartition` follows when its device node is seen. */
   | {
       readonly kind: 'createPartition';
       readonly partitionUUID: string;
@@ -71,6 +71,7 @@ export interface StartRecord {
   readonly missingAreStale: boolean;
 }
 
+/** A plan with `connect`, `createGuard`, `removeLeg` or `reloadGuard` has nothing else: one member that fails fails alone. */
 export type StageStep =
   | { readonly kind: 'connect'; readonly partitionUUID: string; readonly options: NvmeConnectOptions }
   /** Guard over a remote namespace (found by NQN and nsid, waited for) or over the local partition. */
@@ -101,7 +102,8 @@ export type StageStep =
       readonly name: string;
       readonly level: 1 | 10;
       readonly layoutCopies: number;
-      readonly members: readonly (string | 'missing')[];
+      /** A device in each slot, or `missing`. */
+      readonly members: readonly string[];
       readonly writeMostly: readonly string[];
       readonly memberDataBytes: number;
       readonly bitmapChunkBytes: number;
@@ -151,8 +153,14 @@ export type UnstageStep =
   | { readonly kind: 'shutdownFilesystem'; readonly mountPoint: string }
   | { readonly kind: 'failGuard'; readonly name: string }
   | { readonly kind: 'stopArray'; readonly array: string }
-  /** Final member states and `releasedEpoch`, on condition of the epoch. */
-  | { readonly kind: 'recordReleased'; readonly epoch: number; readonly attachmentID: string }
+  /** Final member states and `releasedEpoch`, on condition of the epoch. Only right after this epoch's array, which may have been written, was stopped. */
+  | {
+      readonly kind: 'recordReleased';
+      readonly epoch: number;
+      readonly attachmentID: string;
+      /** Members that MD had dropped by then. */
+      readonly dropped: readonly { readonly partitionUUID: string; readonly faulty: boolean }[];
+    }
   | { readonly kind: 'removeLeg'; readonly name: string }
   | { readonly kind: 'disconnect'; readonly nqn: string }
   | { readonly kind: 'removePath'; readonly path: string };

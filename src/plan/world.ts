@@ -108,6 +108,10 @@ export interface ArraySeen {
   readonly members: readonly ArrayMemberSeen[];
   readonly mountPoints: readonly string[];
   readonly holders: readonly string[];
+  /** `md/resync_start` is not `none`: MD has a resync to do, even while `sync_action` still (or again) reads `idle`. */
+  readonly resyncPending?: boolean;
+  /** Programs that have it, or a file on it, open (`name (pid)`); absent when nobody looked. */
+  readonly openers?: readonly string[];
 }
 
 /** What a probe of the array found; `unprobed` until a `probeFilesystem` step ran in this operation. */
@@ -173,6 +177,8 @@ export interface ConsumerWorld {
   readonly filesystem: FilesystemSeen;
   /** Mounts of this volume's array, and whatever is mounted at the wanted paths. */
   readonly mounts: readonly MountSeen[];
+  /** Those of the wanted paths that exist, mounted on or not; absent when nobody looked. */
+  readonly existingPaths?: readonly string[];
   /** NVMe-oF address of each holder, by node name; absent when unknown. */
   readonly addresses: Readonly<Record<string, { readonly tcp: string; readonly rdma?: string }>>;
   /** How long this operation has been waiting for members, milliseconds on its own clock. */

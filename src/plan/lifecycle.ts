@@ -1,0 +1,101 @@
+/** The state table of partitions, the phases of volumes, and what is derived from both (SPEC §2). */
+import type { MeshStorVolume, PartitionState, PartitionStatus, VolumePhase, VolumeStatus } from '../api/volume.ts';
+
+/** Who may write a transition: the partition's node, the node that uses the volume, or the controller. */
+export type Actor = 'holder' | 'consumer' | 'controller';
+
+export interface Transition {
+  readonly from: PartitionState;
+  readonly to: PartitionState;
+  readonly by: Actor;
+  readonly why: string;
+}
+
+const row = (from: PartitionState, to: PartitionState, by: Actor, why: string): Transition => ({ from, to, by, why });
+
+/** Every legal transition. An entry begins in `Requested` and ends by being taken out, from `Requested` (it cannot be made) or `Deleting`. */
+export const PARTITION_TRANSITIONS: readonly Transition[] = [
+  row('Requested', 'Created', 'holder', 'the partition is there, zeroed and read back'),
+  row('Created', 'Synced', 'consumer', 'the array was born with it: all members are equal'),
+  row('Created', 'Spare', 'consumer', 'it stands by as a replacement'),
+  row('Created', 'Syncing', 'consumer', 'it was added to a slot that was empty'),
+  row('Spare', 'Syncing', 'consumer', 'data is being copied to it'),
+  row('Spare', 'Missing', 'consumer', 'its holder is gone'),
+  row('Spare', 'Faulty', 'consumer', 'MD marked it faulty'),
+  row('Syncing', 'Synced', 'consumer', 'its guard queues and MD reports it in sync'),
+  row('Syncing', 'Missing', 'consumer', 'its path was lost, or a start left it out'),
+  row('Syncing', 'Faulty', 'consumer', 'MD marked it faulty'),
+  row('Synced', 'Syncing', 'consumer', 'the last consumer ended without saying so: equal only after a resync'),
+  row('Synced', 'Missing', 'consumer', 'its path was lost, or a start left it out'),
+  row('Synced', 'Faulty', 'consumer', 'an error on a live path'),
+  row('Synced', 'Replacing', 'consumer', 'its replacement has all but the last chunk'),
+  row('Missing', 'Syncing', 'consumer', 'it is back and was added again'),
+  row('Missing', 'Faulty', 'consumer', 'MD marked it faulty'),
+  row('Missing', 'Replacing', 'controller', 'missing for too long: another one takes its place'),
+  row('Faulty', 'Syncing', 'consumer', 'it was wiped and added again'),
+  row('Faulty', 'Replacing', 'controller', 'another one takes its place'),
+  row('Replacing', 'Syncing', 'consumer', 'it is back and further than its replacement'),
+  ...(['Requested', 'Created', 'Spare', 'Syncing', 'Synced', 'Missing', 'Faulty', 'Replacing', 'Unknown'] as const).map(
+    (from) => row(from, 'Deleting', 'controller', 'the volume goes, or the member is not needed any more'),
+  ),
+  ...(['Requested', 'Created', 'Spare', 'Syncing', 'Missing', 'Faulty', 'Replacing'] as const).map((from) =>
+    row(from, 'Unknown', 'controller', 'its node is gone for good'),
+  ),
+  row('Unknown', 'Missing', 'controller', 'its node is back'),
+];
+
+const legal = new Map(PARTITION_TRANSITIONS.map((transition) => [`${transition.from}>${transition.to}`, transition]));
+
+export function findTransition(from: PartitionState, to: PartitionState): Transition | undefined {
+  return legal.get(`${from}>${to}`);
+}
+
+/** Staying is no transition and always allowed. With `by`, only for that actor. */
+export function isLegalTransition(from: PartitionState, to: PartitionState, by?: Actor): boolean {
+  if (from === to) return true;
+  const transition = findTransition(from, to);
+  return transition !== undefined && (by === undefined || transition.by === by);
+}
+
+/** Members that the volume should have. */
+export function wantedMembers(volume: MeshStorVolume): number {
+  return volume.spec.numberOfCopies * volume.spec.drivesPerCopy;
+}
+
+const UNBORN: ReadonlySet<PartitionState> = new Set(['Requested', 'Created']);
+const COMING: ReadonlySet<PartitionState> = new Set(['Requested', 'Created', 'Spare']);
+
+/** `Deleting` is final; `Expanding` is begun and ended by those who expand. */
+export function derivePhase(volume: MeshStorVolume, status: VolumeStatus): VolumePhase {
+  if (status.phase === 'Deleting' || status.phase === 'Expanding') return status.phase;
+  const states = status.partitions.map((partition) => partition.state).filter((state) => state !== 'Deleting');
+  if (states.length === 0) return volume.spec.activatedAt === undefined ? 'New' : status.phase;
+  if (volume.spec.activatedAt === undefined && states.some((state) => UNBORN.has(state))) return 'Requested';
+  if (states.some((state) => state === 'Replacing' || COMING.has(state))) return 'Replacing';
+  return states.includes('Syncing') ? 'Syncing' : 'Synced';
+}
+
+function slotsIn(partitions: readonly PartitionStatus[], states: readonly PartitionState[]): number {
+  return new Set(partitions.filter(({ state }) => states.includes(state)).map(({ slot }) => slot)).size;
+}
+
+/** Counters are relative to what the volume should have, never to MD's slots. Detached, nothing is said about the array. */
+export function deriveStatus(volume: MeshStorVolume, status: VolumeStatus): VolumeStatus {
+  const total = wantedMembers(volume);
+  const active = Math.min(total, slotsIn(status.partitions, ['Synced']));
+  const isBorn = volume.spec.activatedAt !== undefined;
+  const isAttached = status.nodeName !== '';
+  return {
+    ...status,
+    phase: derivePhase(volume, status),
+    mdState: isAttached ? status.mdState : '',
+    syncPercentage: isAttached ? status.syncPercentage : '',
+    totalDevices: total,
+    activeDevices: active,
+    failedDevices: slotsIn(status.partitions, ['Faulty']),
+    downDevices: slotsIn(status.partitions, ['Missing', 'Unknown']),
+    degradedDevices: isBorn && status.phase !== 'Deleting' ? total - active : 0,
+    ready: `${active}/${total}`,
+    observedGeneration: volume.metadata.generation,
+  };
+}

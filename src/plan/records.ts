@@ -1,0 +1,348 @@
+/**
+ * What is written to a volume's object, as pure functions of the object just read: a new status, or `undefined` when nothing
+ * changes. A writer whom the object does not name any more gets a `precondition`. Used by compare-and-swap writes.
+ */
+import { DomainError } from '../api/errors.ts';
+import type { MeshStorVolume, PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
+import type { ConsumerObservation, DroppedMember } from './health.ts';
+import type { Actor } from './lifecycle.ts';
+import { deriveStatus, isLegalTransition, wantedMembers } from './lifecycle.ts';
+import type { StartRecord } from './steps.ts';
+import { columnOfEntry, emptyColumns, memberEntries } from './view.ts';
+
+/** A consumer as it must stand in the object for its writes to count (SPEC §7.1). */
+export interface Who {
+  readonly nodeName: string;
+  readonly machineID: string;
+  readonly epoch: number;
+  readonly attachmentID: string;
+}
+
+/** Condition that says why a partition could not be made; gone when it is placed again. */
+export const PLACED_CONDITION = 'Placed';
+
+function refusal(volume: MeshStorVolume, why: string): DomainError {
+  return new DomainError('precondition', `recording the state of volume ${volume.metadata.name}: ${why}`);
+}
+
+function requireStatus(volume: MeshStorVolume): VolumeStatus {
+  if (volume.status === undefined) throw refusal(volume, 'its status is gone');
+  return volume.status;
+}
+
+function requireOwner(volume: MeshStorVolume, who: Who): VolumeStatus {
+  const status = requireStatus(volume);
+  const isOurs =
+    status.nodeName === who.nodeName &&
+    status.machineID === who.machineID &&
+    status.attachmentEpoch === who.epoch &&
+    status.attachmentID === who.attachmentID;
+  if (isOurs) return status;
+  const now = status.nodeName === '' ? 'no node' : `node ${status.nodeName}, machine ${status.machineID}`;
+  throw refusal(
+    volume,
+    `it is attached to ${now} at epoch ${status.attachmentEpoch}, not to ${who.nodeName} at ${who.epoch} any more`,
+  );
+}
+
+function findOwnEntry(volume: MeshStorVolume, nodeName: string, partitionUUID: string): PartitionStatus | undefined {
+  const entry = requireStatus(volume).partitions.find((candidate) => candidate.partitionUUID === partitionUUID);
+  if (entry !== undefined && entry.nodeID !== nodeName) {
+    throw refusal(volume, `partition ${partitionUUID} belongs to node ${entry.nodeID}, not to ${nodeName}`);
+  }
+  return entry;
+}
+
+function requireOwnEntry(volume: MeshStorVolume, nodeName: string, partitionUUID: string): PartitionStatus {
+  const entry = findOwnEntry(volume, nodeName, partitionUUID);
+  if (entry === undefined) throw refusal(volume, `it does not list partition ${partitionUUID}`);
+  return entry;
+}
+
+/** The same entry in another state; an illegal transition is refused. A state that stays keeps its time. */
+function moved(
+  volume: MeshStorVolume,
+  entry: PartitionStatus,
+  to: PartitionState,
+  by: Actor,
+  now: string,
+): PartitionStatus {
+  if (entry.state === to) return entry;
+  if (!isLegalTransition(entry.state, to, by)) {
+    throw refusal(volume, `partition ${entry.partitionUUID} is ${entry.state}, a ${by} must not make it ${to}`);
+  }
+  return { ...entry, state: to, updatedAt: now };
+}
+
+/** A member that holds everything: nothing is remembered against it. */
+function asSynced(entry: PartitionStatus): PartitionStatus {
+  const { stale: _stale, missingEpoch: _missingEpoch, ...rest } = entry;
+  return rest;
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** With everything derived again; `undefined` when that is what the object says already. */
+function finish(volume: MeshStorVolume, next: VolumeStatus): VolumeStatus | undefined {
+  const derived = deriveStatus(volume, next);
+  return volume.status !== undefined && isSame(sorted(derived), sorted(volume.status)) ? undefined : derived;
+}
+
+function sorted(status: VolumeStatus): unknown {
+  const keys = Object.keys(status).sort() as (keyof VolumeStatus)[];
+  return keys.map((key) => [key, status[key]]);
+}
+
+function withEntries(
+  status: VolumeStatus,
+  change: (entry: PartitionStatus) => PartitionStatus,
+  more: Partial<VolumeStatus> = {},
+): VolumeStatus {
+  return { ...status, ...more, partitions: status.partitions.map(change) };
+}
+
+// ---------------------------------------------------------------- holder
+
+/** The partition is there and zeroed. */
+export function recordCreated(
+  volume: MeshStorVolume,
+  nodeName: string,
+  partitionUUID: string,
+  now: string,
+): VolumeStatus | undefined {
+  const own = requireOwnEntry(volume, nodeName, partitionUUID);
+  if (own.state === 'Created') return undefined;
+  const next = moved(volume, own, 'Created', 'holder', now);
+  return finish(
+    volume,
+    withEntries(requireStatus(volume), (entry) => (entry === own ? next : entry)),
+  );
+}
+
+/** The partition cannot be made: its entry goes, and a condition says why. */
+export function recordImpossible(
+  volume: MeshStorVolume,
+  nodeName: string,
+  partitionUUID: string,
+  reason: string,
+  now: string,
+): VolumeStatus | undefined {
+  const own = findOwnEntry(volume, nodeName, partitionUUID);
+  if (own === undefined) return undefined;
+  if (own.state !== 'Requested') throw refusal(volume, `partition ${partitionUUID} is ${own.state}, not Requested`);
+  const status = requireStatus(volume);
+  const condition = {
+    type: PLACED_CONDITION,
+    status: 'False' as const,
+    reason: 'PartitionImpossible',
+    message: `node ${nodeName}, drive ${own.device} (serial ${own.serial}): ${reason}`,
+    lastTransitionTime: now,
+  };
+  return finish(volume, {
+    ...status,
+    partitions: status.partitions.filter((entry) => entry !== own),
+    conditions: [...status.conditions.filter(({ type }) => type !== PLACED_CONDITION), condition],
+  });
+}
+
+/** This holder serves the epoch's consumer and nobody else (with no consumer: nobody). */
+export function recordGranted(
+  volume: MeshStorVolume,
+  nodeName: string,
+  partitionUUID: string,
+  epoch: number,
+  attachmentID: string,
+  now: string,
+): VolumeStatus | undefined {
+  const own = requireOwnEntry(volume, nodeName, partitionUUID);
+  const status = requireStatus(volume);
+  if (status.attachmentEpoch !== epoch || status.attachmentID !== attachmentID) {
+    throw refusal(
+      volume,
+      `it is at epoch ${status.attachmentEpoch} with another attachment, the grant was for epoch ${epoch}`,
+    );
+  }
+  if (own.epoch > epoch)
+    throw refusal(volume, `partition ${partitionUUID} was granted at epoch ${own.epoch}, above ${epoch}`);
+  if (own.epoch === epoch) return undefined;
+  return finish(
+    volume,
+    withEntries(status, (entry) => (entry === own ? { ...entry, epoch, updatedAt: now } : entry)),
+  );
+}
+
+/** The partition is wiped and gone. */
+export function recordRemoved(
+  volume: MeshStorVolume,
+  nodeName: string,
+  partitionUUID: string,
+  _now: string,
+): VolumeStatus | undefined {
+  const own = findOwnEntry(volume, nodeName, partitionUUID);
+  if (own === undefined) return undefined;
+  if (own.state !== 'Deleting') throw refusal(volume, `partition ${partitionUUID} is ${own.state}, not Deleting`);
+  const status = requireStatus(volume);
+  return finish(volume, { ...status, partitions: status.partitions.filter((entry) => entry !== own) });
+}
+
+// ---------------------------------------------------------------- consumer
+
+/** All members are equal and in the array; `spec.activatedAt` is written next (SPEC §7.12). */
+export function recordBirth(
+  volume: MeshStorVolume,
+  who: Who,
+  partitionUUIDs: readonly string[],
+  now: string,
+): VolumeStatus | undefined {
+  const status = requireOwner(volume, who);
+  if (volume.spec.activatedAt !== undefined)
+    throw refusal(volume, `its array was born at ${volume.spec.activatedAt} already`);
+  if (status.phase === 'Deleting') throw refusal(volume, 'it is being deleted');
+  const members = memberEntries(status);
+  const isWhole =
+    members.length === wantedMembers(volume) && new Set(members.map(({ slot }) => slot)).size === members.length;
+  const isMeant = members.every(({ partitionUUID }) => partitionUUIDs.includes(partitionUUID));
+  if (!isWhole || !isMeant || partitionUUIDs.length !== members.length) {
+    throw refusal(volume, 'the members of the array are not the ones that it lists');
+  }
+  const ungranted = members.find(({ epoch }) => epoch !== who.epoch);
+  if (ungranted !== undefined)
+    throw refusal(volume, `partition ${ungranted.partitionUUID} is not granted for epoch ${who.epoch}`);
+  const born = (entry: PartitionStatus): PartitionStatus =>
+    members.includes(entry) ? asSynced(moved(volume, entry, 'Synced', 'consumer', now)) : entry;
+  return finish(volume, withEntries(status, born, { releasedEpoch: 0, mdState: 'clean' }));
+}
+
+/** The one write that lets the array become writable (SPEC §7.6). */
+export function recordStart(
+  volume: MeshStorVolume,
+  who: Who,
+  record: StartRecord,
+  now: string,
+): VolumeStatus | undefined {
+  const status = requireOwner(volume, who);
+  if (status.phase === 'Deleting') throw refusal(volume, 'it is being deleted');
+  const listed = new Set(status.partitions.map(({ partitionUUID }) => partitionUUID));
+  const unknown = [...record.synced, ...record.syncing].find((partitionUUID) => !listed.has(partitionUUID));
+  if (unknown !== undefined) throw refusal(volume, `partition ${unknown} of the array is listed no more`);
+  const synced = status.partitions.filter(({ partitionUUID }) => record.synced.includes(partitionUUID));
+  const notSynced = synced.find(({ state }) => state !== 'Synced');
+  if (notSynced !== undefined)
+    throw refusal(volume, `partition ${notSynced.partitionUUID} is ${notSynced.state}, not Synced`);
+  if (emptyColumns(volume, synced).length > 0) throw refusal(volume, 'a column would have no member that is Synced');
+  const started = (entry: PartitionStatus): PartitionStatus => startedEntry(volume, entry, record, who.epoch, now);
+  return finish(volume, withEntries(status, started, { releasedEpoch: 0 }));
+}
+
+const STALE_WHEN_UNCLEAN: ReadonlySet<PartitionState> = new Set([
+  'Syncing',
+  'Missing',
+  'Faulty',
+  'Replacing',
+  'Unknown',
+]);
+
+function startedEntry(
+  volume: MeshStorVolume,
+  entry: PartitionStatus,
+  record: StartRecord,
+  epoch: number,
+  now: string,
+): PartitionStatus {
+  if (record.synced.includes(entry.partitionUUID)) return asSynced(entry);
+  if (record.syncing.includes(entry.partitionUUID)) return moved(volume, entry, 'Syncing', 'consumer', now);
+  if (entry.state === 'Synced' && !record.missing.includes(entry.partitionUUID)) {
+    throw refusal(volume, `partition ${entry.partitionUUID} is Synced and the start does not mention it`);
+  }
+  const isMissing = record.missing.includes(entry.partitionUUID);
+  const next = isMissing ? { ...moved(volume, entry, 'Missing', 'consumer', now), missingEpoch: epoch } : entry;
+  return record.missingAreStale && STALE_WHEN_UNCLEAN.has(next.state) ? { ...next, stale: true } : next;
+}
+
+/** Dropped members, but never the last `Synced` one of its column among those that MD still has: that one is waited for. */
+function droppable(
+  volume: MeshStorVolume,
+  status: VolumeStatus,
+  dropped: readonly DroppedMember[],
+): readonly DroppedMember[] {
+  const out = new Set(dropped.map(({ partitionUUID }) => partitionUUID));
+  const stay = status.partitions.filter((entry) => entry.state === 'Synced' && !out.has(entry.partitionUUID));
+  const kept = new Set(stay.map((entry) => columnOfEntry(volume, entry)));
+  return dropped.filter(({ partitionUUID }) => {
+    const entry = status.partitions.find((candidate) => candidate.partitionUUID === partitionUUID);
+    return entry !== undefined && (entry.state !== 'Synced' || kept.has(columnOfEntry(volume, entry)));
+  });
+}
+
+function afterDrop(
+  volume: MeshStorVolume,
+  entry: PartitionStatus,
+  dropped: readonly DroppedMember[],
+  epoch: number,
+  now: string,
+): PartitionStatus {
+  const drop = dropped.find(({ partitionUUID }) => partitionUUID === entry.partitionUUID);
+  const to = drop?.faulty === true ? 'Faulty' : 'Missing';
+  if (drop === undefined || !isLegalTransition(entry.state, to, 'consumer')) return entry;
+  return { ...moved(volume, entry, to, 'consumer', now), missingEpoch: epoch };
+}
+
+/** This epoch's consumer has stopped its array in order: the next start finds equal members. */
+export function recordReleased(
+  volume: MeshStorVolume,
+  who: Who,
+  now: string,
+  dropped: readonly DroppedMember[] = [],
+): VolumeStatus | undefined {
+  const status = requireOwner(volume, who);
+  if (volume.spec.activatedAt === undefined) throw refusal(volume, 'its array is not born yet');
+  const out = droppable(volume, status, dropped);
+  const after = (entry: PartitionStatus): PartitionStatus => afterDrop(volume, entry, out, who.epoch, now);
+  return finish(volume, withEntries(status, after, { releasedEpoch: who.epoch, mdState: '', syncPercentage: '' }));
+}
+
+const isFlip = (from: string, to: string): boolean =>
+  (from === 'active' && to === 'clean') || (from === 'clean' && to === 'active');
+
+/** What the consumer sees now. MD's flips between `active` and `clean` are not written. */
+export function recordObserved(
+  volume: MeshStorVolume,
+  who: Who,
+  observation: ConsumerObservation,
+  now: string,
+): VolumeStatus | undefined {
+  const status = requireOwner(volume, who);
+  if (status.phase === 'Deleting' || volume.spec.activatedAt === undefined) return undefined;
+  const out = droppable(volume, status, observation.dropped);
+  const after = (entry: PartitionStatus): PartitionStatus => {
+    if (entry.state === 'Syncing' && observation.inSync.includes(entry.partitionUUID)) {
+      return asSynced(moved(volume, entry, 'Synced', 'consumer', now));
+    }
+    return afterDrop(volume, entry, out, who.epoch, now);
+  };
+  const mdState = isFlip(status.mdState, observation.mdState) ? status.mdState : observation.mdState;
+  return finish(volume, withEntries(status, after, { mdState, syncPercentage: observation.syncPercentage }));
+}
+
+// ---------------------------------------------------------------- spec
+
+/** The array is born: nobody creates it any more. After `recordBirth`. */
+export function activated(volume: MeshStorVolume, who: Who, now: string): MeshStorVolume | undefined {
+  const status = requireOwner(volume, who);
+  if (volume.spec.activatedAt !== undefined) return undefined;
+  const members = memberEntries(status);
+  if (members.length !== wantedMembers(volume) || members.some(({ state }) => state !== 'Synced')) {
+    throw refusal(volume, 'not all its members are recorded Synced');
+  }
+  return { ...volume, spec: { ...volume.spec, activatedAt: now } };
+}
+
+/** mkfs has finished: nobody formats it any more. */
+export function formatted(volume: MeshStorVolume, who: Who, now: string): MeshStorVolume | undefined {
+  requireOwner(volume, who);
+  if (volume.spec.formattedAt !== undefined) return undefined;
+  if (volume.spec.activatedAt === undefined) throw refusal(volume, 'its array is not born yet');
+  return { ...volume, spec: { ...volume.spec, formattedAt: now } };
+}
