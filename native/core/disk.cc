@@ -40,9 +40,9 @@ Result<Disk> Disk::Open(Syscalls& sys, const std::string& path, Access access, u
   struct stat info = {};
   const int stat_result = sys.Stat(path.c_str(), &info);
   const int stat_err = errno;
-  if (stat_result != 0) return Failed(stat_err, "stat", path);
+  if (stat_result != 0) return Failed(stat_err, "open", path);
   const bool is_block = S_ISBLK(info.st_mode);
-  if (!is_block && !S_ISREG(info.st_mode)) return Failed(ENOTBLK, "stat", path);
+  if (!is_block && !S_ISREG(info.st_mode)) return Failed(ENOTBLK, "open", path);
   int flags = access == Access::kRead ? O_RDONLY : O_RDWR;
   if (is_block) flags |= O_DIRECT;
   if (is_block && access == Access::kExclusiveWrite) flags |= O_EXCL;
