@@ -59,7 +59,10 @@ export function planPublish(world: ConsumerWorld, wanted: PublishWanted): Plan<P
 }
 
 /** The path is the pod's and only of this volume: whatever is mounted there goes, then the path. Needs nothing of the volume. */
-export function planUnpublish(world: ConsumerWorld, targetPath: string): Plan<PublishStep> {
+export function planUnpublish(
+  world: Pick<ConsumerWorld, 'mounts' | 'existingPaths'>,
+  targetPath: string,
+): Plan<PublishStep> {
   const mounted = world.mounts.filter(({ mountPoint }) => mountPoint === targetPath);
   const unmounts = mounted.map((): PublishStep => ({ kind: 'unmount', target: targetPath }));
   const exists = world.existingPaths?.includes(targetPath) ?? mounted.length > 0;
