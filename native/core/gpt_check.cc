@@ -220,9 +220,9 @@ void CompareCopies(GptImage& image) {
   bool same_header = faults.Check(a.disk_guid == b.disk_guid, "DiskGUID", "differs from the primary's");
   same_header &= faults.Check(a.first_usable_lba == b.first_usable_lba, "FirstUsableLBA", "differs from the primary's");
   same_header &= faults.Check(a.last_usable_lba == b.last_usable_lba, "LastUsableLBA", "differs from the primary's");
-  const bool same_shape =
-      faults.Check(a.entry_count == b.entry_count, "NumberOfPartitionEntries", "differs from the primary's") &
-      faults.Check(a.entry_size == b.entry_size, "SizeOfPartitionEntry", "differs from the primary's");
+  bool same_shape =
+      faults.Check(a.entry_count == b.entry_count, "NumberOfPartitionEntries", "differs from the primary's");
+  same_shape &= faults.Check(a.entry_size == b.entry_size, "SizeOfPartitionEntry", "differs from the primary's");
   if (!same_header || !same_shape) Differ(image, Guid{}, false);
   if (!same_shape) return;
   for (uint32_t i = 0; i < a.entry_count; ++i) {
