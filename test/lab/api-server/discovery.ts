@@ -55,7 +55,9 @@ function resourceList(resources: readonly Resource[]): JsonObject {
 
 function openApiIndex(resources: readonly Resource[]): JsonObject {
   const roots = [...new Set(resources.map(rootOf))];
-  return { paths: Object.fromEntries(roots.map((root) => [root.slice(1), { serverRelativeURL: `/openapi/v3${root}` }])) };
+  return {
+    paths: Object.fromEntries(roots.map((root) => [root.slice(1), { serverRelativeURL: `/openapi/v3${root}` }])),
+  };
 }
 
 /** As much as kubectl needs to know that the server checks fields itself, and for `kubectl explain`. */

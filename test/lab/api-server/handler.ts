@@ -86,9 +86,14 @@ export class Handler {
       response.writeHead(200, { 'Content-Type': 'text/plain' }).end('ok');
       return;
     }
+    if (path === '/openapi/v2') {
+      sendEmptyOpenApi(request, response);
+      return;
+    }
     const found = discover(path, this.#options.resources);
     if (found !== undefined) {
-      if (method !== 'GET') throw new StatusError(405, 'the server does not allow this method on the requested resource');
+      if (method !== 'GET')
+        throw new StatusError(405, 'the server does not allow this method on the requested resource');
       send(response, 200, found);
       return;
     }
@@ -256,6 +261,18 @@ async function readBody(request: IncomingMessage): Promise<Json> {
   }
 }
 
+/** Old versions of kubectl insist on this document, in protobuf, but check nothing where it is empty. */
+function sendEmptyOpenApi(request: IncomingMessage, response: ServerResponse): void {
+  const wanted = (request.headers.accept ?? '').split(',').find((type) => type.includes('protobuf'));
+  if (wanted === undefined) {
+    send(response, 200, { swagger: '2.0', info: { title: 'MeshStor stand-in API server', version: 'v1' }, paths: {} });
+    return;
+  }
+  // What is asked for has an "@", which is no legal media type and makes clients of later versions fail.
+  const type = 'application/com.github.proto-openapi.spec.v2.v1.0+protobuf';
+  response.writeHead(200, { 'Content-Type': type, 'Content-Length': 0 }).end();
+}
+
 function sendWritten(response: ServerResponse, status: number, written: Written, options: WriteOptions): void {
   if (options.fieldValidation === 'Warn') {
     for (const field of written.dropped) response.appendHeader('Warning', `299 - "unknown field \\"${field}\\""`);
@@ -272,4 +289,3 @@ function send(response: ServerResponse, status: number, body: JsonObject): void 
   response.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) });
   response.end(text);
 }
-

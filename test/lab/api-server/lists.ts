@@ -36,7 +36,8 @@ export class Lists {
 
   list(request: ListRequest): { readonly objects: readonly JsonObject[]; readonly metadata: JsonObject } {
     const asked = request.resourceVersion;
-    if (asked !== '' && asked !== '0' && Number(asked) > this.#storage.revision) this.#storage.assertKnown(Number(asked));
+    if (asked !== '' && asked !== '0' && Number(asked) > this.#storage.revision)
+      this.#storage.assertKnown(Number(asked));
     const { id, offset } = request.token === '' ? { id: '', offset: 0 } : readToken(request.token);
     const snapshot = id === '' ? this.#take(request) : this.#snapshots.get(id);
     if (snapshot === undefined) throw expired(0, this.#storage.revision);
@@ -78,7 +79,8 @@ export function inNamespace(namespace: string): Filter {
 function readToken(token: string): { readonly id: string; readonly offset: number } {
   try {
     const fields = JSON.parse(Buffer.from(token, 'base64url').toString('utf8')) as { id: unknown; offset: unknown };
-    if (typeof fields.id === 'string' && typeof fields.offset === 'number') return { id: fields.id, offset: fields.offset };
+    if (typeof fields.id === 'string' && typeof fields.offset === 'number')
+      return { id: fields.id, offset: fields.offset };
   } catch {
     // Falls through to the refusal.
   }
