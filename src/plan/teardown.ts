@@ -124,8 +124,22 @@ function planOrderly(world: ConsumerWorld, array: ArraySeen, stagingPath: string
   };
 }
 
-/** With an object that has no status (it is gone, or was lost), the kernel alone is taken down; lost paths then count as fenced. */
+/** There is no object any more: all in one plan, since after its first steps nothing leads back to the rest. Lost paths count as fenced. */
+function planOrphan(world: ConsumerWorld, stagingPath: string): Plan<UnstageStep> {
+  const { array } = world;
+  if (array !== undefined && stuckMembers(world, array).length > 0) {
+    return planFenced(world, array, stagingPath, 'the volume is gone and so are paths of its members');
+  }
+  const openers = array === undefined ? undefined : openersOf(array);
+  if (openers !== undefined) return wait(`array ${array?.name ?? ''} is in use by ${openers}`);
+  const stop: readonly UnstageStep[] = array === undefined ? [] : [{ kind: 'stopArray', array: array.name }];
+  const unmounts = ourMounts(world, stagingPath).map((target): UnstageStep => ({ kind: 'unmount', target }));
+  return stepsOrDone([...unmounts, ...stop, ...release(world)]);
+}
+
+/** Works from the kernel alone when the volume was made up from it (see `ConsumerWorld.volume`). */
 export function planUnstage(world: ConsumerWorld, stagingPath: string): Plan<UnstageStep> {
+  if (world.volume.metadata.uid === '') return planOrphan(world, stagingPath);
   const behind = witnessBehind(world);
   if (behind !== undefined) {
     return refuse('precondition', `volume ${world.volume.metadata.name}: ${behind}`, 'WitnessBehind');
@@ -137,8 +151,5 @@ export function planUnstage(world: ConsumerWorld, stagingPath: string): Plan<Uns
   }
   const why = fencedHere(world);
   if (why !== undefined) return planFenced(world, array, stagingPath, why);
-  if (world.volume.status === undefined && stuckMembers(world, array).length > 0) {
-    return planFenced(world, array, stagingPath, 'the volume is gone and so are paths of its members');
-  }
   return planOrderly(world, array, stagingPath);
 }

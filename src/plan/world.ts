@@ -168,7 +168,7 @@ export interface MountSeen {
 /** Everything the consumer must know to bring the volume up or take it down. */
 export interface ConsumerWorld {
   readonly me: NodeIdentity;
-  /** By a linearizable read. */
+  /** By a linearizable read. Without a uid: made up from the kernel, for the teardown of a volume whose object is gone. */
   readonly volume: MeshStorVolume;
   readonly partitions: readonly LocalPartitionSeen[];
   readonly legs: readonly LegSeen[];
