@@ -191,7 +191,7 @@ export async function actUnstageStep(acts: ConsumerActs, volumeId: string, step:
         epoch: step.epoch,
         attachmentID: step.attachmentID,
       };
-      await acts.volumes.mutateStatus(volumeId, (current) => recordReleased(current, who, acts.now()));
+      await acts.volumes.mutateStatus(volumeId, (current) => recordReleased(current, who, acts.now(), step.dropped));
       return;
     }
     case 'removeLeg':

@@ -3,6 +3,7 @@ import { DomainError } from '../api/errors.ts';
 import type { Plan, NodeIdentity } from '../plan/world.ts';
 import type { KeyedMutex } from '../support/keyed-mutex.ts';
 import type { Log } from '../support/log.ts';
+import { errorFields } from '../support/log.ts';
 import type { Wakeups } from '../support/wakeups.ts';
 
 /** A step that has just been carried out. Tests kill the process here; metrics count it. */
@@ -21,6 +22,11 @@ export interface Operation<S extends { readonly kind: string }> {
   /** One look and one decision. */
   readonly plan: () => Promise<Plan<S>>;
   readonly act: (step: S) => Promise<void>;
+  /**
+   * Steps that concern one member alone: they run beside those of other members, and one that fails is waited for like a member
+   * that is not there. Undefined for every other step. A plan has either such steps only, or none.
+   */
+  readonly memberOf?: (step: S) => string | undefined;
   /** Called before a refusal is thrown: the place to leave a condition. */
   readonly onRefusal?: (refusal: Extract<Plan<S>, { kind: 'refuse' }>) => Promise<void>;
 }
@@ -54,20 +60,59 @@ async function oneRound<S extends { readonly kind: string }>(
   }
   if (plan.kind !== 'steps') return plan;
   if (plan.steps.length === 0) return { kind: 'done' };
+  const members = new Map<string, S[]>();
   for (const step of plan.steps) {
+    const member = operation.memberOf?.(step) ?? '';
+    members.set(member, [...(members.get(member) ?? []), step]);
+  }
+  if (members.has('')) {
+    await carryOut(operation, around, plan.steps, signal);
+    return { kind: 'acted' };
+  }
+  const failures = await carryOutByMember(operation, around, members, signal);
+  return failures.length === 0 ? { kind: 'acted' } : { kind: 'wait', reason: failures.join('; ') };
+}
+
+async function carryOut<S extends { readonly kind: string }>(
+  operation: Operation<S>,
+  around: Surroundings,
+  steps: readonly S[],
+  signal?: AbortSignal,
+): Promise<void> {
+  const { name, volumeId } = operation;
+  for (const step of steps) {
     signal?.throwIfAborted();
     const startedAt = performance.now();
     await operation.act(step);
     const durationMs = Math.round(performance.now() - startedAt);
-    around.log.info('step done', {
-      operation: operation.name,
-      volumeId: operation.volumeId,
-      step: step.kind,
-      durationMs,
-    });
-    around.onStep({ operation: operation.name, volumeId: operation.volumeId, step: step.kind });
+    around.log.info('step done', { operation: name, volumeId, step: step.kind, durationMs });
+    around.onStep({ operation: name, volumeId, step: step.kind });
   }
-  return { kind: 'acted' };
+}
+
+/** What went wrong, a line for each member that failed. */
+async function carryOutByMember<S extends { readonly kind: string }>(
+  operation: Operation<S>,
+  around: Surroundings,
+  members: ReadonlyMap<string, readonly S[]>,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  const runs = [...members].map(async ([member, steps]) => {
+    try {
+      await carryOut(operation, around, steps, signal);
+      return [];
+    } catch (error) {
+      signal?.throwIfAborted();
+      around.log.warn('member not ready', {
+        operation: operation.name,
+        volumeId: operation.volumeId,
+        member,
+        error: errorFields(error),
+      });
+      return [`member ${member}: ${error instanceof Error ? error.message : String(error)}`];
+    }
+  });
+  return (await Promise.all(runs)).flat();
 }
 
 /**

@@ -4,7 +4,6 @@ import type { Kernel, KernelEvent } from '../api/kernel.ts';
 import type { MeshStorNodeDevice } from '../api/node-device.ts';
 import type { EventRecorder, ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
-import { WorkQueue } from '../kube/index.ts';
 import type { NodeIdentity } from '../plan/world.ts';
 import { KeyedMutex } from '../support/keyed-mutex.ts';
 import type { Log } from '../support/log.ts';
@@ -20,6 +19,15 @@ import type { Tools } from './tools.ts';
 import { VolumeNodeOperations } from './volume-operations.ts';
 import type { NodeReader } from './volume-worlds.ts';
 import { addressesOf, VolumeWorlds } from './volume-worlds.ts';
+
+/** Keys to work on, each once at a time, failures later again. */
+export interface VolumeQueue {
+  start(): void;
+  add(volumeId: string): void;
+  shutdown(): Promise<void>;
+}
+
+export type ReconcileVolume = (volumeId: string) => Promise<{ readonly requeueAfterMs?: number }>;
 
 export interface NodeParts {
   readonly kernel: Kernel;
@@ -39,8 +47,8 @@ export interface NodeParts {
   readonly log: Log;
   /** Called after every step that was carried out. */
   readonly onStep?: OnStep;
-  /** Called after every background run on a volume. */
-  readonly onReconciled?: (outcome: 'done' | 'failed' | 'terminal', durationMs: number) => void;
+  /** Makes the queue of the background work, not started. */
+  readonly queueFor: (reconcile: ReconcileVolume) => VolumeQueue;
 }
 
 export interface RunningNode {
@@ -49,11 +57,10 @@ export interface RunningNode {
   stop(): Promise<void>;
 }
 
-/** The safety net behind the events. */
-const PASS_EVERY_MS = 10_000;
+/** The safety net behind the events (SPEC §8). */
+export const PASS_EVERY_MS = 10_000;
 /** Below the 20 s that SPEC §2 allows. */
 const HEARTBEAT_EVERY_MS = 15_000;
-const CONCURRENT_VOLUMES = 4;
 /** Steps after which a drive's free space is another one. */
 const SPACE_STEPS: ReadonlySet<string> = new Set(['recordCreated', 'recordRemoved', 'recordImpossible']);
 
@@ -62,7 +69,7 @@ class Node implements RunningNode {
   readonly #parts: NodeParts;
   readonly #inventory: Inventory;
   readonly #reconciler: NodeVolumeReconciler;
-  readonly #queue: WorkQueue;
+  readonly #queue: VolumeQueue;
   readonly #wakeups = new Wakeups();
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #undo: (() => void)[] = [];
@@ -88,14 +95,7 @@ class Node implements RunningNode {
     const acts = { kernel, tools, volumes, me, now, log, pause };
     this.operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings: parts.fatalFindings });
     this.#reconciler = new NodeVolumeReconciler({ worlds, acts, around, volumes, events });
-    this.#queue = new WorkQueue({
-      reconciler: { reconcile: (volumeId) => this.#reconciler.reconcile(volumeId) },
-      name: 'volumes',
-      log,
-      concurrency: CONCURRENT_VOLUMES,
-      backOff: { baseMs: 200, capMs: PASS_EVERY_MS },
-      onDone: (_key, outcome, durationMs) => parts.onReconciled?.(outcome, durationMs),
-    });
+    this.#queue = parts.queueFor((volumeId) => this.#reconciler.reconcile(volumeId));
   }
 
   start(): void {

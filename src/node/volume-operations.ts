@@ -1,6 +1,7 @@
 /** NodeOperations on the real node: each call is the loop of `converge.ts` around one planner. */
 import { DomainError } from '../api/errors.ts';
 import type { Kernel } from '../api/kernel.ts';
+import { parseLegName } from '../api/names.ts';
 import type { FsType, MeshStorVolume } from '../api/volume.ts';
 import { observeConsumer } from '../plan/health.ts';
 import { planPublish, planUnpublish } from '../plan/publishing.ts';
@@ -61,6 +62,20 @@ function checkContext(request: StageRequest, volume: MeshStorVolume): void {
   );
 }
 
+/** The member that a step of preparation is for. */
+function memberOf(step: StageStep): string | undefined {
+  switch (step.kind) {
+    case 'connect':
+    case 'createGuard':
+    case 'reloadGuard':
+      return step.partitionUUID;
+    case 'removeLeg':
+      return parseLegName(step.name)?.partitionUUID;
+    default:
+      return undefined;
+  }
+}
+
 export class VolumeNodeOperations implements NodeOperations {
   readonly #parts: OperationParts;
 
@@ -94,7 +109,7 @@ export class VolumeNodeOperations implements NodeOperations {
       await actStageStep(acts, request.volumeId, who, memory, step);
     };
     const onRefusal = leaveCondition(acts.volumes, request.volumeId, acts.now);
-    await converge({ name: 'stage', volumeId: request.volumeId, plan, act, onRefusal }, around, signal);
+    await converge({ name: 'stage', volumeId: request.volumeId, plan, act, onRefusal, memberOf }, around, signal);
   }
 
   async unstage(volumeId: string, stagingPath: string, signal: AbortSignal): Promise<void> {
@@ -118,7 +133,7 @@ export class VolumeNodeOperations implements NodeOperations {
         stagingPath,
         targetPath,
         readOnly,
-        access: stagingWanted(request, world.volume).access,
+        access: request.access.kind,
       });
     };
     await converge(
@@ -130,16 +145,12 @@ export class VolumeNodeOperations implements NodeOperations {
 
   async unpublish(volumeId: string, targetPath: string, signal: AbortSignal): Promise<void> {
     const { worlds, acts, around } = this.#parts;
-    let removed = false;
-    const plan = async (): Promise<Plan<PublishStep>> => {
-      if (removed) return { kind: 'done' };
-      return planUnpublish(await worlds.mountsAt(targetPath), targetPath);
-    };
-    const act = async (step: PublishStep): Promise<void> => {
-      await actPublishStep(acts, step);
-      removed = step.kind === 'removePath';
-    };
-    await converge({ name: 'unpublish', volumeId, plan, act }, around, signal);
+    const plan = async (): Promise<Plan<PublishStep>> => planUnpublish(await worlds.pathWorld(targetPath), targetPath);
+    await converge(
+      { name: 'unpublish', volumeId, plan, act: (step: PublishStep) => actPublishStep(acts, step) },
+      around,
+      signal,
+    );
   }
 
   async stats(volumeId: string, volumePath: string, signal: AbortSignal): Promise<VolumeStats> {

@@ -1,6 +1,8 @@
 /** Where this node's operations get their worlds: a fresh look at the kernel and a linearizable read of the volume, each time. */
+import { lstat } from 'node:fs/promises';
+import { errnoCode } from '../api/errors.ts';
 import { RDMA_ADDRESS_ANNOTATION, TCP_ADDRESS_ANNOTATION } from '../api/names.ts';
-import type { Kernel, MountEntry } from '../api/kernel.ts';
+import type { Kernel } from '../api/kernel.ts';
 import type { NodeInfo, ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume, VolumeStatus } from '../api/volume.ts';
 import { EMPTY_STATUS } from '../api/volume.ts';
@@ -33,6 +35,22 @@ export interface ConsumerLook {
 }
 
 const UNPROBED: FilesystemSeen = { kind: 'unprobed' };
+
+/** Those of the paths at which there is something. */
+async function existing(paths: readonly string[]): Promise<readonly string[]> {
+  const found = await Promise.all(
+    paths.map(async (path) => {
+      try {
+        await lstat(path);
+        return [path];
+      } catch (error) {
+        if (errnoCode(error) === 'ENOENT') return [];
+        throw error;
+      }
+    }),
+  );
+  return found.flat();
+}
 
 /** A node's NVMe-oF addresses: its annotations, else its InternalIP (SPEC §1). */
 export function addressesOf(node: NodeInfo): { readonly tcp: string; readonly rdma?: string } {
@@ -85,12 +103,7 @@ export class VolumeWorlds {
     const volume = this.#parts.volumes.get(volumeId);
     if (volume === undefined) return undefined;
     const snapshot = await takeSnapshot(this.#parts.kernel);
-    return observeConsumer(
-      this.#parts.kernel,
-      snapshot,
-      volume,
-      this.#view({ filesystem: UNPROBED, waitedMs: 0, paths }, {}),
-    );
+    return this.#observeWith(snapshot, volume, { filesystem: UNPROBED, waitedMs: 0, paths }, {});
   }
 
   /** For a volume without an object: what is mounted at the path, the array under it and its legs. Undefined when nothing of ours is there. */
@@ -101,17 +114,32 @@ export class VolumeWorlds {
     return this.#observe(snapshot, volume, { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath] });
   }
 
-  /** What is mounted at the path, innermost last. */
-  async mountsAt(path: string): Promise<readonly MountEntry[]> {
-    return (await this.#parts.kernel.mounts()).filter((mount) => mount.mountPoint === path);
+  /** What is at a path, whatever volume it belongs to: enough to take it away. */
+  async pathWorld(path: string): Promise<Pick<ConsumerWorld, 'mounts' | 'existingPaths'>> {
+    const mounted = (await this.#parts.kernel.mounts()).filter((mount) => mount.mountPoint === path);
+    const mounts = mounted.map((mount) => ({
+      mountPoint: path,
+      devNumber: mount.devNumber,
+      isOurs: true,
+      fsType: mount.fsType,
+      readOnly: mount.options.includes('ro'),
+    }));
+    return { mounts, existingPaths: await existing([path]) };
   }
 
   async #observe(snapshot: NodeSnapshot, volume: MeshStorVolume, look: ConsumerLook): Promise<ConsumerWorld> {
-    return observeConsumer(this.#parts.kernel, snapshot, volume, this.#view(look, await this.#addresses(volume)));
+    return this.#observeWith(snapshot, volume, look, await this.#addresses(volume));
   }
 
-  #view(look: ConsumerLook, addresses: ConsumerWorld['addresses']): Parameters<typeof observeConsumer>[3] {
-    return { me: this.#parts.me, addresses, startGraceMs: this.#parts.startGraceMs, ...look };
+  async #observeWith(
+    snapshot: NodeSnapshot,
+    volume: MeshStorVolume,
+    look: ConsumerLook,
+    addresses: ConsumerWorld['addresses'],
+  ): Promise<ConsumerWorld> {
+    const { kernel, me, startGraceMs } = this.#parts;
+    const world = await observeConsumer(kernel, snapshot, volume, { me, addresses, startGraceMs, ...look });
+    return { ...world, existingPaths: await existing(look.paths) };
   }
 
   async #addresses(volume: MeshStorVolume): Promise<ConsumerWorld['addresses']> {
