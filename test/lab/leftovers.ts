@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -45,12 +46,15 @@ export function parseRunRecord(text: string): RunRecord | undefined {
   return { owner, processes, socketFolder };
 }
 
-/** Makes the folders of a new run and its first record. */
+/** Makes the folders of a new run and its first record. They go when this process exits, unless it is killed. */
 export async function createRunFolders(run: string): Promise<RunFolders> {
   const state = join(runsRoot(), run);
   await mkdir(state, { recursive: true, mode: 0o700 });
   const sockets = await mkdtemp(join(tmpdir(), SOCKET_PREFIX));
   await writeRunRecord({ state, sockets }, []);
+  process.on('exit', () => {
+    for (const folder of [state, sockets]) rmSync(folder, { recursive: true, force: true });
+  });
   return { state, sockets };
 }
 

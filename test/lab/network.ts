@@ -16,8 +16,12 @@ export async function enterLabNamespace(prepare: () => Promise<unknown>): Promis
   const outer = process.env[MARK];
   if (outer !== undefined && outer !== current) return;
   await prepare();
-  const args = ['--net', '--', process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const child = spawn('unshare', args, { stdio: 'inherit', env: { ...process.env, [MARK]: current } });
+  // It ends with this process, however this one ends: nobody else would know that it is there.
+  const program = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', 'unshare', '--net', '--', ...program], {
+    stdio: 'inherit',
+    env: { ...process.env, [MARK]: current },
+  });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
   const code = await new Promise<number>((resolve) => {
     child.on('error', (error) => {
