@@ -152,6 +152,14 @@ std::optional<MdArray> ReadArray(const Sysfs& sysfs, const std::string& name, co
   return array;
 }
 
+/// `state` reads `write_mostly` and `in_sync`, and takes `writemostly` and `insync` (state_show, state_store in md.c).
+std::string WordToWrite(std::string word) {
+  for (const char* read : {"write_mostly", "in_sync"}) {
+    if (word == read || word == std::string("-") + read) word.erase(word.find('_'), 1);
+  }
+  return word;
+}
+
 /// One write of an attribute, in a child. Child only: no allocation.
 ChildReport WriteAttribute(Syscalls& sys, const char* path, const std::string& text) {
   const int fd = sys.Open(path, O_WRONLY | O_CLOEXEC, 0);
@@ -221,8 +229,9 @@ Status SetMdMemberState(const Sysfs& sysfs, const std::string& array, const std:
   const std::string path = sysfs.Path("/sys/block/" + array + "/md/" + kMemberPrefix + member + "/state");
   auto named = RequireNames({array, member}, path);
   if (!named.ok()) return named;
-  return DoInChild("write " + path + " " + word, limit, path,
-                   [&] { return WriteAttribute(sysfs.sys(), path.c_str(), word); });
+  const std::string text = WordToWrite(word);
+  return DoInChild("write " + path + " " + text, limit, path,
+                   [&] { return WriteAttribute(sysfs.sys(), path.c_str(), text); });
 }
 
 Status SetMdAttribute(const Sysfs& sysfs, const std::string& array, const std::string& attribute, const std::string& value,

@@ -58,7 +58,7 @@ inline constexpr std::chrono::milliseconds kMdStopLimit{30000};
 
 // The changes run in a child with a limit (bounded_child.h): ETIMEDOUT after it. Root. Names with a `/` are EINVAL.
 
-/// Writes one word to `md/dev-MEMBER/state`. EBUSY for `remove` of a member in use, EINVAL for a word that does not apply
+/// Writes one word, in the notation in which it is read, to `md/dev-MEMBER/state`. EBUSY for `remove` of a member in use, EINVAL for a word that does not apply
 /// now, ENOENT without such a member.
 Status SetMdMemberState(const Sysfs& sysfs, const std::string& array, const std::string& member, const std::string& word,
                         std::chrono::milliseconds limit = kMdWriteLimit);

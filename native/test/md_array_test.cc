@@ -178,10 +178,22 @@ TEST_F(MdTree, ADiskThatOnlySoundsLikeAnArrayIsNone) {
 TEST_F(MdTree, WritesGoToTheMembersStateAndTheArraysAttribute) {
   Attribute("/md/dev-dm-4/state", "");
   Attribute("/md/sync_max", "");
-  EXPECT_TRUE(SetMdMemberState(sysfs_, "md127", "dm-4", "-write_mostly").ok());
-  EXPECT_EQ(tree_.Content(std::string(kMd) + "/md/dev-dm-4/state"), "-write_mostly");
+  EXPECT_TRUE(SetMdMemberState(sysfs_, "md127", "dm-4", "want_replacement").ok());
+  EXPECT_EQ(tree_.Content(std::string(kMd) + "/md/dev-dm-4/state"), "want_replacement");
   EXPECT_TRUE(SetMdAttribute(sysfs_, "md127", "sync_max", "1024").ok());
   EXPECT_EQ(tree_.Content(std::string(kMd) + "/md/sync_max"), "1024");
+}
+
+TEST_F(MdTree, WordsAreWrittenAsMdTakesThemNotAsItShowsThem) {
+  for (const auto& [word, text] : std::vector<std::pair<std::string, std::string>>{{"write_mostly", "writemostly"},
+                                                                                   {"-write_mostly", "-writemostly"},
+                                                                                   {"in_sync", "insync"},
+                                                                                   {"-in_sync", "-insync"},
+                                                                                   {"-want_replacement", "-want_replacement"}}) {
+    Attribute("/md/dev-dm-4/state", "");
+    EXPECT_TRUE(SetMdMemberState(sysfs_, "md127", "dm-4", word).ok());
+    EXPECT_EQ(tree_.Content(std::string(kMd) + "/md/dev-dm-4/state"), text);
+  }
 }
 
 TEST_F(MdTree, WritesNameWhatIsMissingAndNeverLeaveSysfs) {
