@@ -15,6 +15,8 @@ export class ObjectCache<T extends { readonly metadata: ObjectMeta }> implements
   #objects = new Map<string, T>();
   /** Everything up to here has been told by the watch. */
   #seen = 0n;
+  /** Own writes since the last complete list. */
+  #own = new Set<T>();
 
   constructor(options: CacheOptions<T>) {
     this.#options = options;
@@ -43,10 +45,12 @@ export class ObjectCache<T extends { readonly metadata: ObjectMeta }> implements
       const object = this.#options.read(item);
       if (object !== undefined) after.set(object.metadata.name, object);
     }
-    // What we wrote after this list was taken is newer than the list.
+    // What we wrote after this list was taken is newer than the list. Anything else above its version stems from a time
+    // that the server, restored from a backup, knows nothing of.
     for (const [name, object] of before) {
-      if (versionOf(object.metadata.resourceVersion) > version) after.set(name, object);
+      if (this.#own.has(object) && versionOf(object.metadata.resourceVersion) > version) after.set(name, object);
     }
+    this.#own.clear();
     this.#objects = after;
     this.#seen = version;
     for (const name of new Set([...before.keys(), ...after.keys()])) this.#notify(name);
@@ -57,11 +61,14 @@ export class ObjectCache<T extends { readonly metadata: ObjectMeta }> implements
     if (name === undefined) return;
     const object = type === 'DELETED' ? undefined : this.#options.read(wire);
     if (object === undefined) {
+      const last = this.#objects.get(name);
+      if (last !== undefined) this.#own.delete(last);
       if (this.#objects.delete(name) || type === 'DELETED') this.#notify(name);
       return;
     }
     const known = this.#objects.get(name);
     if (known !== undefined && isNewer(known, object)) return;
+    if (known !== undefined) this.#own.delete(known);
     const isEcho = known?.metadata.resourceVersion === object.metadata.resourceVersion;
     this.#objects.set(name, object);
     if (!isEcho) this.#notify(name);
@@ -78,6 +85,8 @@ export class ObjectCache<T extends { readonly metadata: ObjectMeta }> implements
     if (version <= this.#seen) return;
     const known = this.#objects.get(object.metadata.name);
     if (known !== undefined && versionOf(known.metadata.resourceVersion) >= version) return;
+    if (known !== undefined) this.#own.delete(known);
+    this.#own.add(object);
     this.#objects.set(object.metadata.name, object);
     this.#notify(object.metadata.name);
   }
