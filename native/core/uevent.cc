@@ -38,15 +38,22 @@ std::string ArrayOf(const std::string& path) {
 
 KernelEvent MdEvent(std::string device) { return KernelEvent{KernelEvent::Source::kMd, "md", std::move(device)}; }
 
-/// Reads a file from its start to its end: that is what arms the next poll of it. False when it has gone.
-bool Drain(int fd) {
+/// Reads a file from its start to its end: that is what arms the next poll of it. Nothing when it has gone.
+std::optional<std::string> Drain(int fd) {
+  std::string content;
   char chunk[4096];
-  if (::lseek(fd, 0, SEEK_SET) < 0) return false;
+  if (::lseek(fd, 0, SEEK_SET) < 0) return std::nullopt;
   for (;;) {
     const ssize_t count = ::read(fd, chunk, sizeof(chunk));
-    if (count == 0) return true;
-    if (count < 0 && errno != EINTR) return false;
+    if (count == 0) return content;
+    if (count < 0 && errno != EINTR) return std::nullopt;
+    if (count > 0) content.append(chunk, static_cast<size_t>(count));
   }
+}
+
+bool IsArrayState(const std::string& path) {
+  const std::string ending = "/array_state";
+  return path.size() > ending.size() && path.compare(path.size() - ending.size(), ending.size(), ending) == 0;
 }
 
 }  // namespace
@@ -72,6 +79,14 @@ std::optional<KernelEvent> ParseUevent(const char* message, size_t length) {
   }
   if (subsystem != "block" && subsystem != "nvme") return std::nullopt;
   return event;
+}
+
+std::string FoldArrayState(const std::string& text) {
+  const std::string state = Trim(text);
+  for (const char* running : {"clean", "active", "active-idle", "write-pending"}) {
+    if (state == running) return "running";
+  }
+  return state;
 }
 
 void AddEvent(std::vector<KernelEvent>* batch, KernelEvent event) {
@@ -129,15 +144,17 @@ void KernelWatcher::Stop() {
 bool KernelWatcher::WatchFile(const std::string& path) {
   if (md_files_.count(path) != 0) return true;
   auto fd = OpenFile(sysfs_.sys(), sysfs_.Path(path), O_RDONLY | O_NONBLOCK);
-  if (!fd.ok() || !Drain(fd.value().get())) return false;
-  md_files_.emplace(path, std::move(fd).value());
+  if (!fd.ok()) return false;
+  auto content = Drain(fd.value().get());
+  if (!content.has_value()) return false;
+  md_files_.emplace(path, MdFile{std::move(fd).value(), *std::move(content)});
   return true;
 }
 
 void KernelWatcher::RefreshMdFiles() {
   if (!mdstat_.valid()) {
     auto fd = OpenFile(sysfs_.sys(), sysfs_.Path(kMdstat), O_RDONLY | O_NONBLOCK);
-    if (fd.ok() && Drain(fd.value().get())) mdstat_ = std::move(fd).value();
+    if (fd.ok() && Drain(fd.value().get()).has_value()) mdstat_ = std::move(fd).value();
   }
   std::set<std::string> present;
   for (const std::string& name : sysfs_.ListOrEmpty("/sys/block")) {
@@ -181,7 +198,7 @@ void KernelWatcher::ReadUevents(std::vector<KernelEvent>* batch) {
 }
 
 void KernelWatcher::ReadMdstat(std::vector<KernelEvent>* batch) {
-  if (!Drain(mdstat_.get())) mdstat_.Reset();
+  if (!Drain(mdstat_.get()).has_value()) mdstat_.Reset();
   AddEvent(batch, MdEvent(""));
   RefreshMdFiles();
 }
@@ -190,9 +207,16 @@ void KernelWatcher::ReadAttributes(const std::vector<std::string>& ready, std::v
   for (const std::string& path : ready) {
     const auto at = md_files_.find(path);
     if (at == md_files_.end()) continue;
-    AddEvent(batch, MdEvent(ArrayOf(path)));
-    // A file of an array or member that has gone reports an error for ever: it must not stay in the poll.
-    if (!Drain(at->second.get())) md_files_.erase(at);
+    auto content = Drain(at->second.fd.get());
+    const bool same = content.has_value() && IsArrayState(path) &&
+                      FoldArrayState(*content) == FoldArrayState(at->second.content);
+    if (!same) AddEvent(batch, MdEvent(ArrayOf(path)));
+    if (content.has_value()) {
+      at->second.content = *std::move(content);
+    } else {
+      // A file of an array or member that has gone reports an error for ever: it must not stay in the poll.
+      md_files_.erase(at);
+    }
   }
 }
 
@@ -201,9 +225,9 @@ bool KernelWatcher::Wait(int timeout_ms, std::vector<KernelEvent>* batch, bool* 
   // A negative descriptor is left out by poll.
   fds.push_back({mdstat_.get(), POLLPRI, 0});
   std::vector<std::string> paths;
-  for (const auto& [path, fd] : md_files_) {
+  for (const auto& [path, file] : md_files_) {
     paths.push_back(path);
-    fds.push_back({fd.get(), POLLPRI, 0});
+    fds.push_back({file.fd.get(), POLLPRI, 0});
   }
   const int count = ::poll(fds.data(), fds.size(), timeout_ms);
   const int err = errno;

@@ -28,6 +28,10 @@ std::optional<KernelEvent> ParseUevent(const char* message, size_t length);
 /// Adds an event unless the same one is in the batch already.
 void AddEvent(std::vector<KernelEvent>* batch, KernelEvent event);
 
+/// What of an `array_state` is news. Under load md goes clean, active, write-pending, active-idle and back several times a
+/// second; those are one to whoever decides anything.
+std::string FoldArrayState(const std::string& text);
+
 /// A thread that sleeps until the kernel has news of block devices or arrays: uevents, /proc/mdstat, and md's pollable
 /// files (array_state, sync_action, degraded, dev-*/state). What comes within 20 ms is one batch. It never wakes up by
 /// itself. Uevents reach only the initial user namespace's network namespaces; needs no privileges beyond that.
@@ -59,13 +63,19 @@ class KernelWatcher {
   void RefreshMdFiles();
   bool WatchFile(const std::string& path);
 
+  /// A pollable file of md's, and what it said last.
+  struct MdFile {
+    UniqueFd fd;
+    std::string content;
+  };
+
   Sysfs sysfs_;
   Callback callback_;
   UniqueFd socket_;
   UniqueFd stop_event_;
   UniqueFd mdstat_;
   /// md's files by their path; a file that goes away is dropped when it is read.
-  std::map<std::string, UniqueFd> md_files_;
+  std::map<std::string, MdFile> md_files_;
   std::thread thread_;
 };
 

@@ -56,6 +56,15 @@ TEST(AddEvent, KeepsOneOfEachKind) {
   EXPECT_EQ(batch.size(), 3u);
 }
 
+TEST(FoldArrayState, TakesTheStatesOfARunningArrayForOne) {
+  for (const char* running : {"clean\n", "active\n", "active-idle\n", "write-pending\n"}) {
+    EXPECT_EQ(FoldArrayState(running), FoldArrayState("active\n")) << running;
+  }
+  for (const char* other : {"clear\n", "inactive\n", "suspended\n", "readonly\n", "read-auto\n", "broken\n"}) {
+    EXPECT_NE(FoldArrayState(other), FoldArrayState("active\n")) << other;
+  }
+}
+
 TEST(KernelWatcher, StopsAtOnceAndCallsNobodyAfterwards) {
   TempTree tree;
   tree.File("/proc/mdstat", "Personalities :\n");
