@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
-/** package → a program or file that it brings; the package is needed only if that is not there. */
+/** package → a program, or a pattern for a file, that it brings; the package is needed only if that is not there. */
 const GROUPS = {
   build: {
     'build-essential': 'g++',
@@ -20,7 +20,7 @@ const GROUPS = {
     clang: 'clang++',
     'clang-format': 'clang-format',
     'clang-tidy': 'clang-tidy',
-    'libclang-rt-14-dev': '/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.asan-x86_64.a',
+    'libclang-rt-dev': '/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a',
     'libgtest-dev': '/usr/include/gtest/gtest.h',
     gdisk: 'sgdisk',
     fdisk: 'sfdisk',
@@ -33,6 +33,7 @@ const GROUPS = {
     'qemu-system-x86': 'qemu-system-x86_64',
     'busybox-static': 'busybox',
     kmod: 'modprobe',
+    procps: 'pgrep',
     'xz-utils': 'xz',
     'util-linux': 'unshare',
     iproute2: 'ip',
@@ -51,7 +52,7 @@ const GROUPS = {
 class SetupError extends Error {}
 
 function isPresent(programOrFile) {
-  if (programOrFile.startsWith('/')) return existsSync(programOrFile);
+  if (programOrFile.startsWith('/')) return spawnSync('sh', ['-c', `ls -d ${programOrFile}`]).status === 0;
   const folders = [...(process.env.PATH ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/sbin'];
   return folders.some((folder) => existsSync(join(folder, programOrFile)));
 }

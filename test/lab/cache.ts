@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { buildCpio } from './cpio.ts';
@@ -29,7 +29,7 @@ export interface LabKernel {
   readonly series: KernelSeries;
   /** As `uname -r` prints it. */
   readonly release: string;
-  /** The unpacked kernel. */
+  /** The kernel as QEMU takes it. */
   readonly vmlinux: string;
   readonly modulesDir: string;
   readonly initramfs: string;
@@ -138,16 +138,23 @@ async function unpackModule(path: string): Promise<ModuleFile> {
   return { name: basename(path).replace(/\.(xz|zst)$/, ''), data: withoutSignature(await readUnpacked(path)) };
 }
 
-/** Unpacks the kernel once on the host, which saves every emulated machine the seconds that doing it itself takes. */
+/**
+ * Unpacks the kernel once on the host, which saves every emulated machine the seconds that doing it itself takes. A kernel
+ * that is not packed with xz unpacks itself fast enough and is taken as it is.
+ */
 async function unpackKernel(bzImage: string, target: string, folder: string): Promise<void> {
+  const payload = xzPayload(await readFile(bzImage));
+  if (!payload) return copyFile(bzImage, target);
   const packed = join(folder, 'kernel.xz');
-  await writeFile(packed, xzPayload(await readFile(bzImage)));
-  await writeFile(join(folder, 'vmlinux'), await readUnpacked(packed));
-  await publish(join(folder, 'vmlinux'), target);
+  await writeFile(packed, payload);
+  await writeFile(target, await readUnpacked(packed));
 }
 
 async function buildInitramfs(root: string, release: string, progress: Progress): Promise<string> {
   const busybox = await readFile('/bin/busybox');
+  if (busybox.subarray(0, 4096).includes('/ld-linux')) {
+    throw new Error('build the initramfs: /bin/busybox needs libraries: apt-get install busybox-static');
+  }
   const inputs = JSON.stringify([release, BOOT_MODULES, INIT_SCRIPT, initramfsEntries(Buffer.alloc(0), [])]);
   const key = createHash('sha256').update(inputs).update(busybox).digest('hex').slice(0, 16);
   const folder = join(cacheRoot(), 'initramfs');

@@ -27,7 +27,7 @@ export interface ClusterOptions {
   readonly name: string;
   /** Told about what takes time. Default: nothing. */
   readonly progress?: Progress;
-  /** Time until every agent must have answered. Default 120 s. */
+  /** Time until every agent must have answered. Default 240 s: emulation shares the machine with whatever else it does. */
   readonly bootTimeoutMs?: number;
 }
 
@@ -150,6 +150,6 @@ export async function bootCluster(options: ClusterOptions): Promise<Cluster> {
   const specs = await makeSpecs(options, kernel, folders, results);
   const nodes = specs.map((spec) => new Machine(spec, { results, sockets: folders.sockets }));
   const cluster = new Cluster(results, kernel, nodes, folders);
-  await cluster.boot(options.bootTimeoutMs ?? 120_000);
+  await cluster.boot(options.bootTimeoutMs ?? 240_000);
   return cluster;
 }

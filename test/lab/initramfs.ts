@@ -88,16 +88,17 @@ export function withoutSignature(module: Buffer): Buffer {
   return module.subarray(0, end);
 }
 
-/** The xz stream inside a bzImage (Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length). */
-export function xzPayload(bzImage: Buffer): Buffer {
+/**
+ * The xz stream inside a bzImage (Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length); undefined
+ * if the kernel is packed otherwise.
+ */
+export function xzPayload(bzImage: Buffer): Buffer | undefined {
   if (bzImage.length < 0x250 || bzImage.toString('latin1', 0x202, 0x206) !== 'HdrS') {
     throw new Error('read kernel: not a bzImage');
   }
   const start = (bzImage.readUInt8(0x1f1) + 1) * 512 + bzImage.readUInt32LE(0x248);
   const payload = bzImage.subarray(start, start + bzImage.readUInt32LE(0x24c));
-  if (!payload.subarray(0, 6).equals(Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]))) {
-    throw new Error('read kernel: it is not packed with xz');
-  }
+  if (!payload.subarray(0, 6).equals(Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]))) return undefined;
   return payload.subarray(0, payload.length - 4); // the kernel's build appends the unpacked size
 }
 

@@ -185,7 +185,7 @@ export class Machine {
   }
 
   /** Resets the guest as a power cut would and waits until it has booted. Drives keep what the guest had written. */
-  async reset(timeoutMs = 120_000): Promise<void> {
+  async reset(timeoutMs = 240_000): Promise<void> {
     this.#agent.close(`${this.name} has been reset`);
     await this.qmp.execute('system_reset');
     await this.#agent.open(timeoutMs);
