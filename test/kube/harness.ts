@@ -39,9 +39,11 @@ export async function createHarness(options: ApiServerOptions = {}): Promise<Har
   const kubeconfig = join(folder, 'kubeconfig');
   server.writeKubeconfig(kubeconfig);
   const lines: LogLine[] = [];
-  const say = (level: string) => (message: string, fields: Readonly<Record<string, unknown>> = {}) => {
-    lines.push({ level, message, fields });
-  };
+  const say =
+    (level: string) =>
+    (message: string, fields: Readonly<Record<string, unknown>> = {}) => {
+      lines.push({ level, message, fields });
+    };
   const log = { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') };
   const stores: KubeStore<MeshStorVolume>[] = [];
   const api = new Api(kubeconfig);

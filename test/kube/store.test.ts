@@ -33,7 +33,12 @@ describe('KubeStore', () => {
     const store = harness.volumes();
     expect(store.isSynced).to.equal(false);
     await store.synced;
-    expect(store.list().map((entry) => entry.metadata.name).sort()).to.deep.equal(names);
+    expect(
+      store
+        .list()
+        .map((entry) => entry.metadata.name)
+        .sort(),
+    ).to.deep.equal(names);
     expect(harness.server.counts.get('GET')).to.equal(3);
   });
 
@@ -146,7 +151,10 @@ describe('KubeStore', () => {
   });
 
   it('changes spec and metadata, and keeps what it does not read', async () => {
-    await harness.api.create(VOLUMES, volume('v', {}, { ownerReferences: [{ kind: 'Node', name: 'n', uid: 'u', apiVersion: 'v1' }] }));
+    await harness.api.create(
+      VOLUMES,
+      volume('v', {}, { ownerReferences: [{ kind: 'Node', name: 'n', uid: 'u', apiVersion: 'v1' }] }),
+    );
     const store = harness.volumes();
     const after = await store.mutate('v', (current) => ({
       ...current,
@@ -163,9 +171,18 @@ describe('KubeStore', () => {
     await harness.api.create(VOLUMES, volume('v'));
     const store = harness.volumes();
     const entry = { nodeID: 'n1', partitionUUID: '6b1e0e3a-5f57-4f0c-9a43-0d7d5a3b9c11', nvmeofNamespaceID: 1 };
-    const rest = { state: 'Requested', sizeBytes: 1, updatedAt: '2026-08-01T10:00:00Z', device: 'd', serial: 's' } as const;
+    const rest = {
+      state: 'Requested',
+      sizeBytes: 1,
+      updatedAt: '2026-08-01T10:00:00Z',
+      device: 'd',
+      serial: 's',
+    } as const;
     const partition = { ...entry, ...rest, slot: 0, generation: 0, transport: 'tcp', epoch: 0 } as const;
-    await store.mutateStatus('v', () => ({ ...EMPTY_STATUS, partitions: [partition, { ...partition, nodeID: 'n2', slot: 1 }] }));
+    await store.mutateStatus('v', () => ({
+      ...EMPTY_STATUS,
+      partitions: [partition, { ...partition, nodeID: 'n2', slot: 1 }],
+    }));
     expect((await harness.api.get(`${VOLUMES}/v`)).status?.['partitionNodes']).to.equal('n1,n2');
   });
 

@@ -67,7 +67,12 @@ describe('Watch', () => {
     harness.server.compact();
     harness.server.faults.heal();
     await until('the new list', () => store.get('comes') !== undefined);
-    expect(store.list().map((entry) => entry.metadata.name).sort()).to.deep.equal(['comes', 'stays']);
+    expect(
+      store
+        .list()
+        .map((entry) => entry.metadata.name)
+        .sort(),
+    ).to.deep.equal(['comes', 'stays']);
     expect(heard).to.include.members(['stays', 'goes', 'comes']);
   });
 
@@ -87,7 +92,11 @@ describe('Watch', () => {
     }
     const store = harness.volumes();
     await store.synced;
-    harness.server.faults.fail({ status: 200, count: 2, match: (method, path) => method === 'GET' && path === VOLUMES });
+    harness.server.faults.fail({
+      status: 200,
+      count: 2,
+      match: (method, path) => method === 'GET' && path === VOLUMES,
+    });
     harness.server.dropWatches();
     await harness.api.create(VOLUMES, volume('after'));
     await until('the object', () => store.get('after') !== undefined);
@@ -141,7 +150,9 @@ describe('Watch', () => {
     harness.server.faults.pause();
     const slow = client.request({ method: 'GET', path: '/readyz', doing: 'asking', timeoutMs: 100 });
     await slow.catch(() => undefined);
-    await until('the reason', () => harness.lines.some((line) => String(line.fields['error']).includes('got no answer')));
+    await until('the reason', () =>
+      harness.lines.some((line) => String(line.fields['error']).includes('got no answer')),
+    );
   });
 
   it('does not storm a server that ends every watch at once', async () => {
@@ -240,6 +251,8 @@ describe('KubeClient', () => {
   });
 
   it('refuses a kubeconfig that cannot be read, in one line', () => {
-    expect(() => createKubeClient({ kubeconfig: '/nonexistent/kubeconfig' })).to.throw(/^reading the kubeconfig: ENOENT[^\n]*$/);
+    expect(() => createKubeClient({ kubeconfig: '/nonexistent/kubeconfig' })).to.throw(
+      /^reading the kubeconfig: ENOENT[^\n]*$/,
+    );
   });
 });

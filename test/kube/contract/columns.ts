@@ -55,7 +55,9 @@ export function describeColumns(api: () => Api, server: () => ContractServer): v
     it('prints the columns of drives, the heartbeat as an age', async () => {
       const [header = '', row = ''] = (await kubectl('get', 'msnd', 'node1-nvme0n1')).trim().split('\n');
       expect(header.trim().split(/\s+/).join(' ')).to.equal(DEVICE_HEADER);
-      expect(row.trim()).to.match(/^node1-nvme0n1\s+Example NVMe\s+S1-1\s+1\s+2\s+0\s+8\s+900.5Gi\s+931.5Gi\s+512\s+\d+s$/);
+      expect(row.trim()).to.match(
+        /^node1-nvme0n1\s+Example NVMe\s+S1-1\s+1\s+2\s+0\s+8\s+900.5Gi\s+931.5Gi\s+512\s+\d+s$/,
+      );
     });
 
     it('finds both kinds by their category', async () => {
@@ -79,7 +81,9 @@ export function describeColumns(api: () => Api, server: () => ContractServer): v
         lastTimestamp: new Date().toISOString(),
         source: { component: 'test' },
       });
-      expect(await kubectl('get', 'msvol', 'col-a', '-o', 'yaml')).to.contain(`volumeUUID: ${String(made.spec['volumeUUID'])}`);
+      expect(await kubectl('get', 'msvol', 'col-a', '-o', 'yaml')).to.contain(
+        `volumeUUID: ${String(made.spec['volumeUUID'])}`,
+      );
       const described = await kubectl('describe', 'msvol', 'col-a');
       expect(described).to.match(/Volume UUID:\s+[0-9a-f-]{36}/);
       expect(described).to.match(/Attached\s.*attached to node-2/);

@@ -34,7 +34,10 @@ const BAD_STATUSES: readonly (readonly [string, unknown])[] = [
   ['partitions', [partition({ state: 'Gone' })]],
   ['partitions', [partition({ transport: 'fc' })]],
   ['partitions', [{ nodeID: 'node1' }]],
-  ['conditions', [{ type: 'Ready', status: 'yes', reason: 'A', message: '', lastTransitionTime: '2026-08-01T10:00:00Z' }]],
+  [
+    'conditions',
+    [{ type: 'Ready', status: 'yes', reason: 'A', message: '', lastTransitionTime: '2026-08-01T10:00:00Z' }],
+  ],
 ];
 
 /** Field, value at first, value that may not follow. */

@@ -135,12 +135,22 @@ export function partition(changes: Record<string, unknown> = {}): Record<string,
 }
 
 /** The first `count` events of a watch, bookmarks left out; fails after five seconds. */
-export async function collect(api: Api, path: string, query: Record<string, string>, count: number): Promise<WatchEvent[]> {
+export async function collect(
+  api: Api,
+  path: string,
+  query: Record<string, string>,
+  count: number,
+): Promise<WatchEvent[]> {
   const cut = new AbortController();
   const timer = setTimeout(() => cut.abort(), 5000);
   const events: WatchEvent[] = [];
   try {
-    const lines = await api.client.stream({ path, query: { watch: '1', ...query }, doing: 'watch', signal: cut.signal });
+    const lines = await api.client.stream({
+      path,
+      query: { watch: '1', ...query },
+      doing: 'watch',
+      signal: cut.signal,
+    });
     for await (const line of lines) {
       const event = JSON.parse(line) as WatchEvent;
       if (event.type !== 'BOOKMARK') events.push(event);

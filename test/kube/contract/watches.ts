@@ -21,7 +21,8 @@ export function describeWatches(api: () => Api, server: () => ContractServer): v
     it('go on after any version seen, with nothing lost or told twice', async () => {
       const name = freshName();
       const made = await api().create(VOLUMES, volume(name));
-      for (let n = 0; n < 5; n += 1) await api().patch(`${VOLUMES}/${name}`, { metadata: { labels: { n: String(n) } } });
+      for (let n = 0; n < 5; n += 1)
+        await api().patch(`${VOLUMES}/${name}`, { metadata: { labels: { n: String(n) } } });
       const query = (resourceVersion: string) => ({ resourceVersion, fieldSelector: `metadata.name=${name}` });
       const all = await collect(api(), VOLUMES, query(made.metadata.resourceVersion), 5);
       const second = all[1]?.object.metadata.resourceVersion ?? '';
