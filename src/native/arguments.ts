@@ -23,6 +23,10 @@ export function mustBe(isRight: boolean, name: string, wanted: string, value: un
   if (!isRight) throw new TypeError(`Expected "${name}" to be ${wanted}, got ${describeValue(value)}`);
 }
 
+function checkObject(name: string, value: unknown): void {
+  mustBe(typeof value === 'object' && value !== null, name, 'an object', value);
+}
+
 export function checkPath(name: string, value: string): void {
   const isRight = typeof value === 'string' && value.startsWith('/') && !value.includes('\0');
   mustBe(isRight, name, 'an absolute path', value);
@@ -69,14 +73,14 @@ export function checkNqn(name: string, value: string): void {
 }
 
 export function checkExtent(range: Extent): void {
-  mustBe(typeof range === 'object' && range !== null, 'range', 'an extent', range);
+  checkObject('range', range);
   checkCount('range.startBytes', range.startBytes);
   checkCount('range.sizeBytes', range.sizeBytes);
   checkCount('range.startBytes + range.sizeBytes', range.startBytes + range.sizeBytes);
 }
 
 export function checkNewPartition(partition: NewGptPartition): void {
-  mustBe(typeof partition === 'object' && partition !== null, 'partition', 'an object', partition);
+  checkObject('partition', partition);
   checkGuid('partition.typeGuid', partition.typeGuid);
   checkGuid('partition.partitionGuid', partition.partitionGuid);
   const isName = typeof partition.name === 'string' && partition.name.length <= 36 && !partition.name.includes('\0');
@@ -113,14 +117,14 @@ export function checkDmTable(table: readonly DmTarget[]): void {
 }
 
 export function checkPort(port: NvmetPortWanted): void {
-  mustBe(typeof port === 'object' && port !== null, 'port', 'an object', port);
+  checkObject('port', port);
   checkInRange('port.id', port.id, 1, 65535);
   checkOneOf('port.trtype', port.trtype, ['tcp', 'rdma']);
   checkAddress('port', port.traddr, port.trsvcid);
 }
 
 export function checkExport(wanted: NvmetExportWanted): void {
-  mustBe(typeof wanted === 'object' && wanted !== null, 'wanted', 'an object', wanted);
+  checkObject('wanted', wanted);
   checkNqn('wanted.nqn', wanted.nqn);
   checkNqn('wanted.hostNqn', wanted.hostNqn);
   checkInRange('wanted.nsid', wanted.nsid, 1, 0xffff_fffe);
@@ -136,7 +140,7 @@ export function checkExport(wanted: NvmetExportWanted): void {
 }
 
 export function checkConnect(options: NvmeConnectOptions): void {
-  mustBe(typeof options === 'object' && options !== null, 'options', 'an object', options);
+  checkObject('options', options);
   checkOneOf('options.transport', options.transport, ['tcp', 'rdma']);
   checkAddress('options', options.traddr, options.trsvcid);
   checkNqn('options.nqn', options.nqn);

@@ -111,5 +111,6 @@ function keyOf(value: unknown): string {
   if (typeof value === 'string') return value;
   if (typeof value !== 'object' || value === null) return '';
   const fields = value as Readonly<Record<string, unknown>>;
-  return String(fields['nqn'] ?? fields['id'] ?? '');
+  const key = fields['nqn'] ?? fields['id'];
+  return typeof key === 'string' || typeof key === 'number' ? String(key) : '';
 }

@@ -286,7 +286,7 @@ export class FakeKernel implements Kernel {
   }
 
   #running(syscall: string): FakeNode {
-    if (!this.#node.isUp) throw kernelError('ESHUTDOWN', syscall, this.#node.name);
+    if (!this.#node.isUp) throw kernelError('ENOTCONN', syscall, this.#node.name);
     return this.#node;
   }
 

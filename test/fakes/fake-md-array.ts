@@ -253,7 +253,8 @@ export class FakeMdArray extends BlockDevice {
       if (outcome.status === 'fulfilled') landed += Number(member.inSync);
       else if (!(await this.fail(member))) throw kernelError('EIO', 'write', this.path);
     }
-    if (landed === 0) throw kernelError('EIO', 'write', this.path);
+    // Nobody is left to tell when the machine lost power meanwhile.
+    if (landed === 0 || this.gone) throw kernelError('EIO', 'write', this.path);
   }
 
   /** The first write after quiet: superblocks say dirty before any data moves. */

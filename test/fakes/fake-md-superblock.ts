@@ -39,7 +39,7 @@ export async function writeSuperblock(device: BlockDevice, superblock: FakeSuper
 
 /** Only what the real one would show. */
 export function publicSuperblock(superblock: FakeSuperblock): MdSuperblock {
-  const { layoutCopies, chunkBytes, active, recovering, ...shown } = superblock;
-  void [layoutCopies, chunkBytes, active, recovering];
-  return shown;
+  const shown: Record<string, unknown> = { ...superblock };
+  for (const hidden of ['layoutCopies', 'chunkBytes', 'active', 'recovering']) delete shown[hidden];
+  return shown as unknown as MdSuperblock;
 }

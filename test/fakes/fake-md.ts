@@ -10,8 +10,8 @@ export interface FakeMdCreate {
   readonly uuid: string;
   readonly name: string;
   readonly level: 1 | 10;
-  /** Device paths by slot. */
-  readonly members: readonly (string | 'missing')[];
+  /** Device paths by slot; the word `missing` leaves a slot empty. */
+  readonly members: readonly string[];
   readonly writeMostly: ReadonlySet<string>;
   /** Bytes of each member to use, as `mdadm --size`. */
   readonly sizeBytes: number;

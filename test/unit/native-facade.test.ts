@@ -177,7 +177,7 @@ describe('native facade: errors', () => {
       'text',
       7,
     ]) {
-      const error = await failureOf(kernelWith({ mounts: () => Promise.reject(thrown as Error) }).mounts());
+      const error = await failureOf(kernelWith({ mounts: () => Promise.reject(thrown) }).mounts());
       expect(error.code).to.equal('EPROTO');
       expect(error.cause).to.equal(thrown);
     }
