@@ -82,7 +82,7 @@ function promotable(world: ConsumerWorld): readonly string[] {
 function stateOf(world: ConsumerWorld): MdState | '' {
   const { array, volume } = world;
   if (volume.spec.activatedAt === undefined || volume.status === undefined) return '';
-  if (array !== undefined) return foldState(world, array);
+  if (array !== undefined) return fencedReason(world) === undefined ? foldState(world, array) : 'missing';
   const { releasedEpoch, attachmentEpoch } = volume.status;
   return releasedEpoch > 0 && releasedEpoch === attachmentEpoch ? '' : 'missing';
 }

@@ -1,0 +1,273 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { planHolder } from '../../src/plan/holding.ts';
+import { planStage } from '../../src/plan/staging.ts';
+import type { Shape } from '../support/model-cluster.ts';
+import { ModelCluster } from '../support/model-cluster.ts';
+import type { Life } from '../support/model-run.ts';
+import {
+  checkData,
+  forever,
+  holdAll,
+  observe,
+  publish,
+  stage,
+  tearDownFenced,
+  unpublish,
+  unstageOn,
+  wantedOf,
+} from '../support/model-run.ts';
+
+type Op =
+  | { readonly op: 'stage' | 'unstage' | 'hold' | 'tearDown'; readonly steps: number; readonly half: boolean }
+  | { readonly op: 'publish' | 'unpublish' | 'write' | 'settle' | 'observe' | 'detach' }
+  | { readonly op: 'attach' | 'down' | 'up'; readonly node: number }
+  | { readonly op: 'power'; readonly node: number; readonly torn: boolean };
+
+const shapes: fc.Arbitrary<Shape> = fc
+  .record({
+    copies: fc.integer({ min: 1, max: 3 }),
+    drives: fc.integer({ min: 1, max: 2 }),
+    mode: fc.constantFrom('Filesystem' as const, 'Block' as const),
+  })
+  .map((shape) => ({ ...shape, nodes: shape.copies + 1 }));
+
+const killed = fc.record({
+  op: fc.constantFrom(
+    'stage' as const,
+    'stage' as const,
+    'stage' as const,
+    'unstage' as const,
+    'hold' as const,
+    'tearDown' as const,
+  ),
+  steps: fc.oneof(fc.integer({ min: 0, max: 25 }), fc.constant(1000)),
+  half: fc.boolean(),
+});
+const plain = fc.record({
+  op: fc.constantFrom(
+    'publish',
+    'unpublish',
+    'write',
+    'write',
+    'settle',
+    'observe',
+    'observe',
+    'detach',
+  ) as fc.Arbitrary<'publish' | 'unpublish' | 'write' | 'settle' | 'observe' | 'detach'>,
+});
+const node = fc.integer({ min: 0, max: 3 });
+const placed = fc.record({
+  op: fc.constantFrom('attach' as const, 'attach' as const, 'down' as const, 'up' as const),
+  node,
+});
+const power = fc.record({ op: fc.constant('power' as const), node, torn: fc.boolean() });
+const histories = fc.array(fc.oneof(killed, plain, placed, power) as fc.Arbitrary<Op>, { maxLength: 30 });
+
+function lifeOf(steps: number, half: boolean): Life {
+  return { stepsLeft: steps, half };
+}
+
+function run(cluster: ModelCluster, op: Op): void {
+  const { consumer } = cluster;
+  const nodeOf = (index: number) => cluster.nodes[index % cluster.nodes.length]!;
+  switch (op.op) {
+    case 'stage':
+      stage(cluster, lifeOf(op.steps, op.half));
+      return;
+    case 'unstage':
+      if (consumer?.up === true) unstageOn(cluster, consumer, lifeOf(op.steps, false));
+      return;
+    case 'hold':
+      return holdAll(cluster, lifeOf(op.steps, false));
+    case 'tearDown':
+      return tearDownFenced(cluster, lifeOf(op.steps, false));
+    case 'publish':
+      publish(cluster);
+      return;
+    case 'unpublish':
+      if (consumer !== undefined) unpublish(cluster, consumer);
+      return;
+    case 'write':
+      return cluster.write();
+    case 'settle':
+      return cluster.settle();
+    case 'observe':
+      return observe(cluster);
+    case 'detach':
+      return cluster.detach();
+    case 'attach':
+      return cluster.attach(nodeOf(op.node).name);
+    case 'down':
+      nodeOf(op.node).up = false;
+      return cluster.reboot(nodeOf(op.node), true);
+    case 'up':
+      nodeOf(op.node).up = true;
+      return;
+    case 'power':
+      return cluster.reboot(nodeOf(op.node), op.torn);
+  }
+}
+
+/** A cluster with whatever such a history leaves behind, all nodes up again. */
+function after(shape: Shape, history: readonly Op[]): ModelCluster {
+  const cluster = new ModelCluster(shape);
+  for (const op of history) {
+    run(cluster, op);
+    checkData(cluster);
+  }
+  for (const each of cluster.nodes) each.up = true;
+  return cluster;
+}
+
+function bringUp(cluster: ModelCluster, on: number): void {
+  cluster.detach();
+  cluster.attach(cluster.nodes[on % cluster.nodes.length]!.name);
+  expect(stage(cluster)).to.deep.equal({ kind: 'done' });
+}
+
+describe('planners', () => {
+  it('bring the volume up after any history of kills, power cuts, moves and outages, and lose nothing', () => {
+    fc.assert(
+      fc.property(shapes, histories, node, (shape, history, on) => {
+        const cluster = after(shape, history);
+        bringUp(cluster, on);
+        cluster.write();
+        cluster.settle();
+        observe(cluster);
+        checkData(cluster);
+        expect(
+          cluster.status.partitions.filter(({ state }) => state === 'Syncing'),
+          'resynced members are Synced again',
+        ).to.deep.equal([]);
+        expect(cluster.consumer?.array?.readOnly).to.equal(false);
+      }),
+      { numRuns: 250 },
+    );
+  });
+
+  it('want nothing more of a world that is as wanted', () => {
+    fc.assert(
+      fc.property(shapes, histories, node, (shape, history, on) => {
+        const cluster = after(shape, history);
+        bringUp(cluster, on);
+        for (const each of cluster.nodes) expect(planHolder(cluster.holderWorld(each))).to.deep.equal({ kind: 'done' });
+        expect(planStage(cluster.consumerWorld(cluster.consumer!, false), wantedOf(cluster))).to.deep.equal({
+          kind: 'done',
+        });
+      }),
+      { numRuns: 80 },
+    );
+  });
+
+  it('converge again in the same attachment wherever the node process is killed', () => {
+    fc.assert(
+      fc.property(
+        shapes,
+        node,
+        fc.array(fc.tuple(fc.integer({ min: 0, max: 30 }), fc.boolean()), { maxLength: 8 }),
+        (shape, on, kills) => {
+          const cluster = new ModelCluster(shape);
+          cluster.attach(cluster.nodes[on % cluster.nodes.length]!.name);
+          for (const [steps, half] of kills) stage(cluster, lifeOf(steps, half));
+          expect(stage(cluster)).to.deep.equal({ kind: 'done' });
+          expect(cluster.status.ready).to.equal(`${shape.copies * shape.drives}/${shape.copies * shape.drives}`);
+          expect(publish(cluster)).to.deep.equal({ kind: 'done' });
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
+  it('take down all that they set up, in any number of attempts', () => {
+    fc.assert(
+      fc.property(
+        shapes,
+        histories,
+        node,
+        fc.array(fc.integer({ min: 0, max: 12 }), { maxLength: 4 }),
+        (shape, history, on, kills) => {
+          const cluster = after(shape, history);
+          bringUp(cluster, on);
+          publish(cluster);
+          const consumer = cluster.consumer!;
+          unpublish(cluster, consumer);
+          for (const steps of kills) unstageOn(cluster, consumer, lifeOf(steps, false));
+          expect(unstageOn(cluster, consumer)).to.deep.equal({ kind: 'done' });
+          cluster.detach();
+          tearDownFenced(cluster);
+          holdAll(cluster);
+          expect(cluster.status.partitions.every(({ epoch }) => epoch === cluster.status.attachmentEpoch)).to.equal(
+            true,
+          );
+          cluster.delete();
+          for (const steps of kills) holdAll(cluster, lifeOf(steps, false));
+          holdAll(cluster);
+          expect(cluster.status.partitions).to.deep.equal([]);
+          for (const each of cluster.nodes) {
+            const { partitions, legs, exports, imports, array, mounts } = each;
+            expect({ partitions: partitions.size, legs, exports, imports, array, mounts }).to.deep.equal({
+              partitions: 0,
+              legs: [],
+              exports: [],
+              imports: [],
+              array: undefined,
+              mounts: [],
+            });
+          }
+        },
+      ),
+      { numRuns: 80 },
+    );
+  });
+
+  it('record a clean hand-over only after an orderly stop, and the next start keeps every member Synced', () => {
+    fc.assert(
+      fc.property(shapes, node, node, (shape, from, to) => {
+        const cluster = new ModelCluster(shape);
+        bringUp(cluster, from);
+        cluster.write();
+        unstageOn(cluster, cluster.consumer!);
+        expect(cluster.status.releasedEpoch).to.equal(cluster.status.attachmentEpoch);
+        bringUp(cluster, to);
+        expect(cluster.status.partitions.every(({ state }) => state === 'Synced')).to.equal(true);
+      }),
+    );
+  });
+
+  it('keep an unclean hand-over unclean when the next consumer was never started', () => {
+    fc.assert(
+      fc.property(shapes, node, node, fc.integer({ min: 0, max: 12 }), (shape, from, to, steps) => {
+        const cluster = new ModelCluster(shape);
+        bringUp(cluster, from);
+        cluster.write();
+        cluster.reboot(cluster.consumer!, true);
+        cluster.detach();
+        cluster.attach(cluster.nodes[to % cluster.nodes.length]!.name);
+        stage(cluster, lifeOf(steps, false));
+        const ran = cluster.consumer!.array?.readOnly === false;
+        unstageOn(cluster, cluster.consumer!, forever());
+        expect(cluster.status.releasedEpoch).to.equal(ran ? cluster.status.attachmentEpoch : 0);
+      }),
+    );
+  });
+
+  it('refuse the same way every time, and touch nothing', () => {
+    fc.assert(
+      fc.property(shapes, histories, node, (shape, history, on) => {
+        const cluster = after(shape, history);
+        bringUp(cluster, on);
+        cluster.status = { ...cluster.status, attachmentEpoch: cluster.status.attachmentEpoch - 1 };
+        for (const each of cluster.nodes.filter((candidate) => candidate.partitions.size > 0)) {
+          expect(planHolder(cluster.holderWorld(each))).to.include({ kind: 'refuse', condition: 'WitnessBehind' });
+        }
+        const world = cluster.consumerWorld(cluster.consumer!, true);
+        const refusal = planStage(world, wantedOf(cluster));
+        expect(refusal).to.include({ kind: 'refuse', error: 'precondition', condition: 'WitnessBehind' });
+        expect(planStage(world, wantedOf(cluster))).to.deep.equal(refusal);
+        expect(unstageOn(cluster, cluster.consumer!)).to.include({ kind: 'refuse', condition: 'WitnessBehind' });
+      }),
+      { numRuns: 60 },
+    );
+  });
+});

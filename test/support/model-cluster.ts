@@ -1,0 +1,420 @@
+/**
+ * One volume in a small cluster, in memory: its object, and for every node what the kernel holds. Worlds are taken from it, and
+ * `model-steps.ts` carries out the planners' steps on it. Data is a version number for each partition: what was acknowledged
+ * last, plus 0.5 when a write that nobody acknowledged got there.
+ */
+import { DATA_OFFSET_BYTES, memberDataBytes, partitionSizeBytes, type Stamp } from '../../src/api/layout.ts';
+import { hostIdFor, hostNqnFor, partitionUuidFor } from '../../src/api/names.ts';
+import type { MeshStorVolume, PartitionStatus, VolumeStatus } from '../../src/api/volume.ts';
+import { EMPTY_STATUS } from '../../src/api/volume.ts';
+import { deriveStatus } from '../../src/plan/lifecycle.ts';
+import type {
+  ConsumerWorld,
+  ExportSeen,
+  FilesystemSeen,
+  HolderWorld,
+  LegSeen,
+  MountSeen,
+  NodeIdentity,
+} from '../../src/plan/world.ts';
+import { MIB } from '../../src/support/units.ts';
+import { uuidV5 } from '../../src/support/uuid.ts';
+
+export const VOLUME_UUID = '9b2b5ad3-6d2c-4f0e-8d6f-1f2f3a4b5c6d';
+export const NOW = '2026-11-21T23:00:00Z';
+export const STAGING = '/var/lib/kubelet/staging';
+export const TARGET = '/var/lib/kubelet/pods/a/mount';
+
+export interface ModelPartition {
+  readonly partitionUUID: string;
+  readonly sizeBytes: number;
+  zeroed: boolean;
+  stamp?: Stamp;
+  /** Superblock: which birth of the array it belongs to; undefined when wiped. */
+  birth?: number;
+  /** Members that this superblock calls faulty are told by the version alone: the freshest wins. */
+  data: number;
+}
+
+export interface ModelArray {
+  readonly name: string;
+  readonly members: { readonly partitionUUID: string; readonly epoch: number; writeMostly: boolean; faulty: boolean }[];
+  readOnly: boolean;
+  resyncPending: boolean;
+  /** The start write of this assembly was made. */
+  recorded: boolean;
+  everWritable: boolean;
+}
+
+export interface ModelNode {
+  readonly name: string;
+  bootCount: number;
+  up: boolean;
+  readonly partitions: Map<string, ModelPartition>;
+  legs: LegSeen[];
+  exports: ExportSeen[];
+  /** NQN to holder. */
+  imports: {
+    readonly nqn: string;
+    readonly partitionUUID: string;
+    readonly epoch: number;
+    readonly attachmentID: string;
+    readonly holder: string;
+  }[];
+  array: ModelArray | undefined;
+  mounts: MountSeen[];
+  shutDown: boolean;
+}
+
+export interface Shape {
+  readonly copies: number;
+  readonly drives: number;
+  readonly nodes: number;
+  readonly mode: 'Filesystem' | 'Block';
+}
+
+export class ModelCluster {
+  readonly shape: Shape;
+  readonly nodes: ModelNode[];
+  volume: MeshStorVolume;
+  /** The highest version that a pod was told is on disk. */
+  acknowledged = 0;
+  /** What is on the array, whichever members it has. */
+  filesystem: FilesystemSeen = { kind: 'none' };
+  births = 0;
+  waitedMs = 0;
+  attachments = 0;
+  /** Order in which worlds list things. */
+  reversed = false;
+
+  constructor(shape: Shape) {
+    this.shape = shape;
+    this.nodes = Array.from({ length: shape.nodes }, (_, index) => ({
+      name: `node-${index}`,
+      bootCount: 1,
+      up: true,
+      partitions: new Map(),
+      legs: [],
+      exports: [],
+      imports: [],
+      array: undefined,
+      mounts: [],
+      shutDown: false,
+    }));
+    this.volume = newVolume(shape);
+  }
+
+  get status(): VolumeStatus {
+    if (this.volume.status === undefined) throw new Error('the model always has a status');
+    return this.volume.status;
+  }
+
+  set status(status: VolumeStatus) {
+    this.volume = { ...this.volume, status };
+  }
+
+  node(name: string): ModelNode {
+    const found = this.nodes.find((node) => node.name === name);
+    if (found === undefined) throw new Error(`no node ${name}`);
+    return found;
+  }
+
+  get consumer(): ModelNode | undefined {
+    return this.status.nodeName === '' ? undefined : this.node(this.status.nodeName);
+  }
+
+  partition(partitionUUID: string): ModelPartition | undefined {
+    return this.nodes.map((node) => node.partitions.get(partitionUUID)).find((found) => found !== undefined);
+  }
+
+  entry(partitionUUID: string): PartitionStatus | undefined {
+    return this.status.partitions.find((entry) => entry.partitionUUID === partitionUUID);
+  }
+
+  identity(node: ModelNode): NodeIdentity {
+    return {
+      nodeName: node.name,
+      machineID: uuidV5(VOLUME_UUID, `machine/${node.name}`),
+      bootID: uuidV5(VOLUME_UUID, `boot/${node.name}/${node.bootCount}`),
+      hostNqn: hostNqnFor(node.name),
+      hostID: hostIdFor(node.name),
+    };
+  }
+
+  attach(name: string): void {
+    if (this.status.nodeName !== '' || this.status.phase === 'Deleting') return;
+    this.attachments += 1;
+    this.status = deriveStatus(this.volume, {
+      ...this.status,
+      nodeName: name,
+      machineID: this.identity(this.node(name)).machineID,
+      attachmentEpoch: this.status.attachmentEpoch + 1,
+      attachmentID: uuidV5(VOLUME_UUID, `attachment/${this.attachments}`),
+      mdState: '',
+    });
+  }
+
+  detach(): void {
+    if (this.status.nodeName === '') return;
+    const { attachmentEpoch } = this.status;
+    const next = {
+      ...this.status,
+      nodeName: '',
+      machineID: '',
+      attachmentID: '',
+      attachmentEpoch: attachmentEpoch + 1,
+    };
+    this.status = deriveStatus(this.volume, next);
+  }
+
+  delete(): void {
+    const partitions = this.status.partitions.map((entry) => ({ ...entry, state: 'Deleting' as const }));
+    this.status = deriveStatus(this.volume, { ...this.status, phase: 'Deleting', partitions });
+  }
+
+  /** Power cut: the kernel forgets, the drives keep. With `torn`, a write in flight reached one member only. */
+  reboot(node: ModelNode, torn: boolean): void {
+    const { array } = node;
+    if (array !== undefined && torn && !array.readOnly) {
+      const first = array.members.find(({ faulty }) => !faulty);
+      const partition = first === undefined ? undefined : this.partition(first.partitionUUID);
+      if (partition !== undefined && this.reaches(node, partition.partitionUUID)) partition.data += 0.5;
+    }
+    node.bootCount += 1;
+    node.legs = [];
+    node.exports = [];
+    node.imports = [];
+    node.array = undefined;
+    node.mounts = [];
+    node.shutDown = false;
+    for (const other of this.nodes) this.refreshPaths(other);
+  }
+
+  /** Whether I/O of this node's array gets to a partition now. */
+  reaches(node: ModelNode, partitionUUID: string): boolean {
+    const member = node.array?.members.find((candidate) => candidate.partitionUUID === partitionUUID);
+    const leg = node.legs.find((seen) => seen.partitionUUID === partitionUUID && seen.epoch === member?.epoch);
+    return leg?.pathState === 'active';
+  }
+
+  /** A guard whose namespace is gone loses its path. */
+  refreshPaths(node: ModelNode): void {
+    node.imports = node.imports.filter(({ nqn, holder }) => this.node(holder).exports.some((seen) => seen.nqn === nqn));
+    node.legs = node.legs.map((leg) => {
+      const isLocal = node.partitions.has(leg.partitionUUID);
+      if (leg.kind !== 'guard' || isLocal) return leg;
+      const has = node.imports.some((seen) => seen.partitionUUID === leg.partitionUUID && seen.epoch === leg.epoch);
+      if (has) return leg;
+      const { underPath: _gone, ...rest } = leg;
+      return { ...rest, pathState: 'failed' };
+    });
+  }
+
+  /** The pod writes: acknowledged when every member that MD has took it. */
+  write(): void {
+    const node = this.consumer;
+    const array = node?.array;
+    if (node === undefined || array === undefined || array.readOnly || node.shutDown) return;
+    if (this.volume.spec.activatedAt === undefined) return;
+    if (array.members.some((member) => member.epoch !== this.status.attachmentEpoch)) return;
+    if (this.shape.mode === 'Filesystem' && node.mounts.length === 0) return;
+    const members = array.members.filter(({ faulty }) => !faulty);
+    if (members.some(({ partitionUUID }) => !this.reaches(node, partitionUUID))) return;
+    this.acknowledged += 1;
+    for (const { partitionUUID } of members) this.mustPartition(partitionUUID).data = this.acknowledged;
+  }
+
+  /** MD's resync ends: every mirror has what the member that MD reads from has. */
+  settle(): void {
+    const node = this.consumer;
+    const array = node?.array;
+    if (node === undefined || array === undefined || array.readOnly || !array.resyncPending) return;
+    for (const column of this.columns(array)) {
+      const source = column[0];
+      if (source === undefined) continue;
+      const { data } = this.mustPartition(source.partitionUUID);
+      for (const member of column) this.mustPartition(member.partitionUUID).data = data;
+    }
+    array.resyncPending = false;
+  }
+
+  mustPartition(partitionUUID: string): ModelPartition {
+    const partition = this.partition(partitionUUID);
+    if (partition === undefined) throw new Error(`no partition ${partitionUUID}`);
+    return partition;
+  }
+
+  /** Members of each column in the order in which MD reads from them. */
+  columns(array: ModelArray): readonly (readonly ModelArray['members'][number][])[] {
+    const rank = (member: ModelArray['members'][number]): number =>
+      (this.shape.drives === 1 && member.writeMostly ? 1000 : 0) + (this.entry(member.partitionUUID)?.slot ?? 0);
+    const columns = Array.from({ length: this.shape.drives }, (_, column) =>
+      array.members.filter(
+        ({ partitionUUID, faulty }) =>
+          !faulty && Math.floor((this.entry(partitionUUID)?.slot ?? 0) / this.shape.copies) === column,
+      ),
+    );
+    return columns.map((column) => column.sort((a, b) => rank(a) - rank(b)));
+  }
+
+  #ordered<T>(items: readonly T[]): readonly T[] {
+    return this.reversed ? [...items].reverse() : items;
+  }
+
+  #localPartitions(node: ModelNode): HolderWorld['partitions'] {
+    const partitions = [...node.partitions.values()].map((partition, index) => ({
+      partitionUUID: partition.partitionUUID,
+      diskPath: `/dev/nvme${index}n1`,
+      path: pathOf(partition.partitionUUID),
+      startBytes: MIB,
+      sizeBytes: partition.sizeBytes,
+      label: 'meshstor-x',
+      foreignHolders: [],
+      ...(partition.stamp === undefined ? {} : { stamp: partition.stamp }),
+    }));
+    return this.#ordered(partitions);
+  }
+
+  #arraySeen(node: ModelNode): Pick<ConsumerWorld, 'array'> {
+    const { array } = node;
+    if (array === undefined) return {};
+    const members = array.members.map((member) => ({
+      partitionUUID: member.partitionUUID,
+      epoch: member.epoch,
+      device: `dm-${this.entry(member.partitionUUID)?.slot ?? 99}`,
+      slot: this.entry(member.partitionUUID)?.slot ?? 0,
+      inSync: !member.faulty,
+      faulty: member.faulty,
+      writeMostly: member.writeMostly,
+      stateWords: [],
+    }));
+    const seen = {
+      name: array.name,
+      path: `/dev/${array.name}`,
+      arrayState: array.readOnly ? 'readonly' : 'clean',
+      isReadOnly: array.readOnly,
+      raidDisks: Math.max(2, this.shape.copies) * this.shape.drives,
+      degraded: 0,
+      syncAction: array.resyncPending && !array.readOnly ? 'resync' : 'idle',
+      resyncPending: array.resyncPending,
+      sizeBytes: this.volume.spec.capacityBytes,
+      members: this.#ordered(members),
+      mountPoints: node.mounts.map(({ mountPoint }) => mountPoint),
+      holders: [],
+    };
+    return { array: seen };
+  }
+
+  holderWorld(node: ModelNode): HolderWorld {
+    const drives = Array.from({ length: this.shape.drives }, (_, index) => ({
+      diskPath: `/dev/nvme${index}n1`,
+      device: `nvme${index}n1`,
+      serial: `${node.name}-${index}`,
+      sectorSize: 512,
+      usable: true,
+      unusableReason: '',
+      gptState: 'valid' as const,
+      freeExtents: [
+        { startBytes: MIB, sizeBytes: 4096 * MIB },
+        { startBytes: 8192 * MIB, sizeBytes: 2048 * MIB },
+      ],
+    }));
+    return {
+      me: this.identity(node),
+      volume: this.#shuffledVolume(),
+      drives: this.#ordered(drives),
+      partitions: this.#localPartitions(node),
+      legs: this.#ordered(node.legs),
+      exports: this.#ordered(node.exports),
+      portIds: { tcp: 4420 },
+      ...this.#arraySeen(node),
+    };
+  }
+
+  consumerWorld(node: ModelNode, probed: boolean): ConsumerWorld {
+    const imports = node.imports.map(({ nqn, partitionUUID, epoch, attachmentID, holder }) => {
+      const exported = this.node(holder).exports.find((seen) => seen.nqn === nqn);
+      const uuid = exported?.namespaces[0]?.uuid;
+      return {
+        nqn,
+        partitionUUID,
+        epoch,
+        attachmentID,
+        controllers: [{ name: 'nvme9', state: 'live', traddr: holder }],
+        namespacePath: pathOf(`remote-${partitionUUID}`),
+        ...(uuid === undefined ? {} : { namespaceUUID: uuid }),
+      };
+    });
+    return {
+      me: this.identity(node),
+      volume: this.#shuffledVolume(),
+      partitions: this.#localPartitions(node),
+      legs: this.#ordered(node.legs),
+      imports: this.#ordered(imports),
+      filesystem: probed ? this.filesystem : { kind: 'unprobed' },
+      mounts: node.mounts,
+      addresses: Object.fromEntries(this.nodes.map(({ name }) => [name, { tcp: name }])),
+      waitedMs: this.waitedMs,
+      startGraceMs: 10_000,
+      ...this.#arraySeen(node),
+    };
+  }
+
+  #shuffledVolume(): MeshStorVolume {
+    return { ...this.volume, status: { ...this.status, partitions: this.#ordered(this.status.partitions) } };
+  }
+}
+
+export const pathOf = (partitionUUID: string): string => `/dev/part-${partitionUUID}`;
+
+/** Placed: every copy on its own node, nothing made yet. */
+function newVolume(shape: Shape): MeshStorVolume {
+  const capacityBytes = 512 * MIB * shape.drives;
+  const partitions = Array.from({ length: shape.copies * shape.drives }, (_, slot): PartitionStatus => {
+    const column = Math.floor(slot / shape.copies);
+    const node = `node-${slot % shape.copies}`;
+    return {
+      nodeID: node,
+      partitionUUID: partitionUuidFor(VOLUME_UUID, slot, 0),
+      nvmeofNamespaceID: slot + 1,
+      state: 'Requested',
+      sizeBytes: partitionSizeBytes(capacityBytes, shape.drives),
+      updatedAt: NOW,
+      device: `nvme${column}n1`,
+      serial: `${node}-${column}`,
+      slot,
+      generation: 0,
+      transport: 'tcp',
+      epoch: 0,
+    };
+  });
+  const volume: MeshStorVolume = {
+    metadata: {
+      name: 'pvc-1',
+      uid: 'u',
+      resourceVersion: '1',
+      generation: 1,
+      creationTimestamp: NOW,
+      finalizers: [],
+      annotations: {},
+      labels: {},
+    },
+    spec: {
+      capacityBytes,
+      numberOfCopies: shape.copies,
+      drivesPerCopy: shape.drives,
+      memberMissingTimeout: 900,
+      nvmeofNamespaceIDs: [],
+      volumeUUID: VOLUME_UUID,
+      sectorSize: 512,
+      fsType: 'xfs',
+      volumeMode: shape.mode,
+      dataLocality: 'best-effort',
+      onWitnessLoss: 'suspend',
+      onLastCopyLoss: 'hold',
+    },
+  };
+  if (memberDataBytes(capacityBytes, shape.drives) + DATA_OFFSET_BYTES !== partitions[0]?.sizeBytes)
+    throw new Error('sizes');
+  return { ...volume, status: deriveStatus(volume, { ...EMPTY_STATUS, partitions }) };
+}

@@ -1,0 +1,517 @@
+/** Carries out planners' steps on the model, and throws `Broken` at the first one that breaks a safety rule of SPEC §7. */
+import { legNameFor, namespaceUuidFor } from '../../src/api/names.ts';
+import {
+  activated,
+  formatted,
+  recordBirth,
+  recordCreated,
+  recordGranted,
+  recordImpossible,
+  recordReleased,
+  recordRemoved,
+  recordStart,
+} from '../../src/plan/records.ts';
+import type { Who } from '../../src/plan/records.ts';
+import type { HolderStep, PublishStep, StageStep, UnstageStep } from '../../src/plan/steps.ts';
+import type { VolumeStatus } from '../../src/api/volume.ts';
+import type { ModelCluster, ModelNode } from './model-cluster.ts';
+import { NOW } from './model-cluster.ts';
+
+/** A safety rule was broken. */
+export class Broken extends Error {}
+/** A step that fails without harm: a holder that is away. */
+export class Away extends Error {}
+
+function must(holds: boolean, rule: string): asserts holds {
+  if (!holds) throw new Broken(rule);
+}
+
+export function whoOf(cluster: ModelCluster, node: ModelNode): Who {
+  const { nodeName, machineID } = cluster.identity(node);
+  const { attachmentEpoch, attachmentID } = cluster.status;
+  return { nodeName, machineID, epoch: attachmentEpoch, attachmentID };
+}
+
+function record(cluster: ModelCluster, next: VolumeStatus | undefined): void {
+  if (next !== undefined) cluster.status = next;
+}
+
+function reachedBy(node: ModelNode, partitionUUID: string): string[] {
+  return [
+    ...node.legs.filter((leg) => leg.partitionUUID === partitionUUID).map(({ name }) => name),
+    ...node.exports.filter((seen) => seen.partitionUUID === partitionUUID).map(({ nqn }) => nqn),
+  ];
+}
+
+function createPartition(
+  cluster: ModelCluster,
+  node: ModelNode,
+  step: Extract<HolderStep, { kind: 'createPartition' }>,
+): void {
+  must(cluster.entry(step.partitionUUID)?.state === 'Requested', 'a partition is made only while Requested');
+  must(!node.partitions.has(step.partitionUUID), 'a partition is made once');
+  node.partitions.set(step.partitionUUID, {
+    partitionUUID: step.partitionUUID,
+    sizeBytes: step.sizeBytes,
+    zeroed: false,
+    data: -1,
+  });
+}
+
+function grant(cluster: ModelCluster, node: ModelNode, step: Extract<HolderStep, { kind: 'recordGranted' }>): void {
+  const { partitionUUID, epoch, attachmentID } = step;
+  const { nodeName } = cluster.status;
+  must(
+    node.legs.every((leg) => leg.partitionUUID !== partitionUUID || leg.epoch === epoch),
+    'a grant is recorded only when legs of every other epoch are gone',
+  );
+  must(
+    node.exports.every(
+      (seen) => seen.partitionUUID !== partitionUUID || (seen.epoch === epoch && seen.attachmentID === attachmentID),
+    ),
+    'a grant is recorded only when exports of every other attachment are gone',
+  );
+  must(
+    node.array === undefined || node.array.members.every((member) => member.epoch === epoch),
+    'a grant is recorded only when this node has no array of an older epoch',
+  );
+  const isRemote = nodeName !== '' && nodeName !== node.name;
+  must(
+    !isRemote || node.exports.some((seen) => seen.partitionUUID === partitionUUID),
+    'a remote grant is recorded when it is exported',
+  );
+  must(
+    isRemote || node.exports.every((seen) => seen.partitionUUID !== partitionUUID),
+    'without a remote consumer nothing is exported',
+  );
+  record(cluster, recordGranted(cluster.volume, node.name, partitionUUID, epoch, attachmentID, NOW));
+}
+
+function createClaim(cluster: ModelCluster, node: ModelNode, step: Extract<HolderStep, { kind: 'createClaim' }>): void {
+  must(
+    reachedBy(node, step.partitionUUID).length === 0,
+    'a claim is made only after every other leg and export is gone',
+  );
+  const { bootID } = cluster.identity(node);
+  node.legs.push({
+    name: step.name,
+    path: `/dev/mapper/${step.name}`,
+    kernelName: 'dm-50',
+    partitionUUID: step.partitionUUID,
+    epoch: step.epoch,
+    kind: 'linear',
+    underPath: step.path,
+    namespaceUUID: namespaceUuidFor(step.partitionUUID, step.epoch, bootID),
+    queues: false,
+    pathState: 'none',
+    suspended: false,
+    openCount: 0,
+  });
+}
+
+function exportClaim(cluster: ModelCluster, node: ModelNode, step: Extract<HolderStep, { kind: 'export' }>): void {
+  const leg = node.legs.find(({ path }) => path === step.devicePath);
+  must(leg?.kind === 'linear', 'only a claim is exported');
+  must(
+    node.exports.every((seen) => seen.nqn === step.nqn || seen.partitionUUID !== leg.partitionUUID),
+    'an export is made only after every other one is revoked',
+  );
+  const { attachmentEpoch, attachmentID } = cluster.status;
+  must(leg.epoch === attachmentEpoch, 'an export is of the epoch of now');
+  node.exports = node.exports.filter(({ nqn }) => nqn !== step.nqn);
+  node.exports.push({
+    nqn: step.nqn,
+    partitionUUID: leg.partitionUUID,
+    epoch: attachmentEpoch,
+    attachmentID,
+    allowedHosts: [step.hostNqn],
+    portIds: step.portIds,
+    namespaces: [{ nsid: step.nsid, devicePath: step.devicePath, enabled: true, uuid: step.namespaceUUID }],
+  });
+}
+
+function removeLeg(cluster: ModelCluster, node: ModelNode, name: string): void {
+  const leg = node.legs.find((seen) => seen.name === name);
+  if (leg === undefined) return;
+  const isMember =
+    node.array?.members.some((member) => legNameFor(member.partitionUUID, member.epoch) === name) ?? false;
+  must(!isMember, 'a leg is removed only when no array has it');
+  must(
+    !node.exports.some((seen) => seen.namespaces[0]?.devicePath === leg.path),
+    'a leg is removed only when it is not exported',
+  );
+  node.legs = node.legs.filter((seen) => seen !== leg);
+  cluster.refreshPaths(node);
+}
+
+export function applyHolderStep(cluster: ModelCluster, node: ModelNode, step: HolderStep): void {
+  switch (step.kind) {
+    case 'createPartition':
+      return createPartition(cluster, node, step);
+    case 'zeroPartition': {
+      must(cluster.entry(step.partitionUUID)?.state === 'Requested', 'a partition is zeroed only while Requested');
+      const partition = cluster.mustPartition(step.partitionUUID);
+      partition.zeroed = true;
+      partition.data = 0;
+      return;
+    }
+    case 'recordCreated':
+      must(node.partitions.get(step.partitionUUID)?.zeroed === true, 'Created is recorded only of a zeroed partition');
+      return record(cluster, recordCreated(cluster.volume, node.name, step.partitionUUID, NOW));
+    case 'recordImpossible':
+      return record(cluster, recordImpossible(cluster.volume, node.name, step.partitionUUID, step.reason, NOW));
+    case 'repairTable':
+      return;
+    case 'revokeExport':
+      node.exports = node.exports.filter(({ nqn }) => nqn !== step.nqn);
+      for (const other of cluster.nodes) cluster.refreshPaths(other);
+      return;
+    case 'removeLeg':
+      return removeLeg(cluster, node, step.name);
+    case 'createClaim':
+      return createClaim(cluster, node, step);
+    case 'export':
+      return exportClaim(cluster, node, step);
+    case 'recordGranted':
+      return grant(cluster, node, step);
+    case 'wipePartition':
+    case 'removePartition':
+      must(cluster.entry(step.partitionUUID)?.state === 'Deleting', 'a partition goes only while Deleting');
+      must(reachedBy(node, step.partitionUUID).length === 0, 'a partition goes only when nobody reaches it');
+      if (step.kind === 'removePartition') node.partitions.delete(step.partitionUUID);
+      return;
+    case 'recordRemoved':
+      must(!node.partitions.has(step.partitionUUID), 'a partition is recorded removed when it is gone');
+      return record(cluster, recordRemoved(cluster.volume, node.name, step.partitionUUID, NOW));
+  }
+}
+
+function connect(cluster: ModelCluster, node: ModelNode, step: Extract<StageStep, { kind: 'connect' }>): void {
+  const holder = cluster.node(step.options.traddr);
+  const exported = holder.exports.find(({ nqn }) => nqn === step.options.nqn);
+  if (!holder.up || exported === undefined) throw new Away(`node ${holder.name} does not answer`);
+  must(exported.allowedHosts.includes(step.options.hostNqn), 'a connection is of the granted host');
+  const { nqn, partitionUUID, epoch, attachmentID } = exported;
+  node.imports.push({ nqn, partitionUUID, epoch, attachmentID, holder: holder.name });
+}
+
+function createGuard(cluster: ModelCluster, node: ModelNode, step: Extract<StageStep, { kind: 'createGuard' }>): void {
+  must(!node.legs.some(({ name }) => name === step.name), 'a leg is made once');
+  must(step.epoch === cluster.status.attachmentEpoch, 'a guard is of the epoch of now');
+  must(cluster.entry(step.partitionUUID)?.epoch === step.epoch, 'a guard is made only over a member that is granted');
+  const under = underOf(cluster, node, step);
+  node.legs.push({
+    name: step.name,
+    path: `/dev/mapper/${step.name}`,
+    kernelName: 'dm-60',
+    partitionUUID: step.partitionUUID,
+    epoch: step.epoch,
+    kind: 'guard',
+    underPath: under.path,
+    namespaceUUID: under.uuid,
+    queues: true,
+    pathState: 'active',
+    suspended: false,
+    openCount: 0,
+  });
+}
+
+function underOf(
+  cluster: ModelCluster,
+  node: ModelNode,
+  step: Extract<StageStep, { kind: 'createGuard' }>,
+): { path: string; uuid: string } {
+  const { over } = step;
+  if ('path' in over) {
+    must(node.partitions.has(step.partitionUUID), 'a local guard is over a partition of this node');
+    return { path: over.path, uuid: over.namespaceUUID };
+  }
+  const seen = node.imports.find(({ nqn }) => nqn === over.nqn);
+  const uuid =
+    seen === undefined
+      ? undefined
+      : cluster.node(seen.holder).exports.find(({ nqn }) => nqn === over.nqn)?.namespaces[0]?.uuid;
+  if (uuid === undefined) throw new Away(`no namespace of ${over.nqn}`);
+  return { path: over.nqn, uuid };
+}
+
+function legsByPath(node: ModelNode, paths: readonly string[]): ModelNode['legs'] {
+  return paths.map((path) => {
+    const leg = node.legs.find((seen) => seen.path === path);
+    must(
+      leg?.kind === 'guard' && leg.pathState === 'active' && leg.queues,
+      'an array is made of guards that have a path and queue',
+    );
+    return leg;
+  });
+}
+
+function createArray(cluster: ModelCluster, node: ModelNode, step: Extract<StageStep, { kind: 'createArray' }>): void {
+  must(cluster.volume.spec.activatedAt === undefined, 'nobody creates the array once activatedAt is set');
+  must(node.array === undefined, 'one array for a volume');
+  const legs = legsByPath(
+    node,
+    step.members.filter((member) => member !== 'missing'),
+  );
+  must(legs.length === cluster.shape.copies * cluster.shape.drives, 'an array is born whole');
+  must(
+    legs.every(({ partitionUUID }) => cluster.mustPartition(partitionUUID).birth === undefined),
+    'superblocks are wiped before a birth',
+  );
+  cluster.births += 1;
+  for (const { partitionUUID } of legs) cluster.mustPartition(partitionUUID).birth = cluster.births;
+  const members = legs.map(({ partitionUUID, epoch, path }) => ({
+    partitionUUID,
+    epoch,
+    writeMostly: step.writeMostly.includes(path),
+    faulty: false,
+  }));
+  node.array = { name: 'md127', members, readOnly: false, resyncPending: false, recorded: false, everWritable: true };
+}
+
+/** MD takes the freshest members; a write that nobody acknowledged does not make one fresher. */
+function assembleArray(
+  cluster: ModelCluster,
+  node: ModelNode,
+  step: Extract<StageStep, { kind: 'assembleArray' }>,
+): void {
+  must(cluster.volume.spec.activatedAt !== undefined, 'an array is assembled only after its birth');
+  must(node.array === undefined, 'one array for a volume');
+  const legs = legsByPath(node, step.members);
+  for (const leg of legs) {
+    const entry = cluster.entry(leg.partitionUUID);
+    must(entry?.state === 'Synced', 'an array is assembled only from Synced members');
+    must(
+      entry.epoch === cluster.status.attachmentEpoch && leg.epoch === entry.epoch,
+      'an array is assembled only from granted members',
+    );
+  }
+  const versions = legs.map(({ partitionUUID }) => cluster.mustPartition(partitionUUID).data);
+  const freshest = Math.max(...versions.map(Math.floor));
+  const members = legs
+    .filter((_, index) => Math.floor(versions[index] ?? -1) === freshest)
+    .map(({ partitionUUID, epoch }) => ({
+      partitionUUID,
+      epoch,
+      writeMostly: cluster.entry(partitionUUID)?.slot === 0,
+      faulty: false,
+    }));
+  node.array = {
+    name: 'md127',
+    members,
+    readOnly: true,
+    resyncPending: cluster.status.releasedEpoch === 0,
+    recorded: false,
+    everWritable: false,
+  };
+  for (const column of cluster.columns(node.array))
+    must(column.length > 0, 'never start without a member in every column');
+}
+
+function makeWritable(cluster: ModelCluster, node: ModelNode): void {
+  const { array } = node;
+  must(array?.recorded === true, 'the start is recorded before the array turns writable');
+  const started = array.members.map(({ partitionUUID }) => partitionUUID);
+  for (const partitionUUID of started) {
+    const { stamp } = cluster.mustPartition(partitionUUID);
+    must(stamp?.epoch === cluster.status.attachmentEpoch, 'members are stamped before the array turns writable');
+  }
+  for (const entry of cluster.status.partitions) {
+    must(
+      entry.state !== 'Synced' || started.includes(entry.partitionUUID),
+      'whoever is left out of a start is Synced no more',
+    );
+  }
+  if (array.resyncPending) {
+    for (const column of cluster.columns(array)) {
+      const synced = column.filter(({ partitionUUID }) => cluster.entry(partitionUUID)?.state === 'Synced');
+      must(
+        synced.length === 1 && synced[0] === column[0],
+        'after an unclean hand-over only the member that MD reads from is Synced',
+      );
+    }
+  }
+  array.readOnly = false;
+  array.everWritable = true;
+}
+
+function recordBorn(cluster: ModelCluster, node: ModelNode, partitionUUIDs: readonly string[], half: boolean): void {
+  const who = whoOf(cluster, node);
+  record(cluster, recordBirth(cluster.volume, who, partitionUUIDs, NOW));
+  if (!half) cluster.volume = activated(cluster.volume, who, NOW) ?? cluster.volume;
+}
+
+function makeFilesystem(
+  cluster: ModelCluster,
+  node: ModelNode,
+  step: Extract<StageStep, { kind: 'makeFilesystem' }>,
+): void {
+  must(cluster.volume.spec.formattedAt === undefined, 'nobody formats once formattedAt is set');
+  must(cluster.filesystem.kind !== 'filesystem', 'nobody formats over a complete filesystem');
+  must(node.array?.readOnly === false, 'only a writable array is formatted');
+  cluster.filesystem = { kind: 'filesystem', fsType: step.fsType, uuid: step.uuid };
+}
+
+function mount(cluster: ModelCluster, node: ModelNode, step: Extract<StageStep, { kind: 'mount' }>): void {
+  must(cluster.volume.spec.formattedAt !== undefined, 'nothing is mounted before its record');
+  must(node.array?.readOnly === false, 'only a writable array is mounted');
+  node.mounts.push({
+    mountPoint: step.target,
+    devNumber: '9:127',
+    isOurs: true,
+    fsType: step.fsType,
+    readOnly: step.options.includes('ro'),
+  });
+}
+
+function stopArray(cluster: ModelCluster, node: ModelNode): void {
+  must(node.mounts.length === 0, 'an array is stopped only when nothing is mounted');
+  const { array } = node;
+  if (array === undefined) return;
+  const stuck = node.legs.filter(
+    (leg) =>
+      array.members.some((member) => legNameFor(member.partitionUUID, member.epoch) === leg.name) &&
+      leg.pathState === 'failed' &&
+      leg.queues,
+  );
+  must(stuck.length === 0, 'an array is not stopped while a guard holds I/O back');
+  node.array = undefined;
+  node.shutDown = false;
+  lastStopped.set(cluster, { node: node.name, everWritable: array.everWritable && !array.readOnly });
+}
+
+/** What was stopped last: `recordReleased` is only for an array that this consumer ran. */
+const lastStopped = new WeakMap<ModelCluster, { node: string; everWritable: boolean }>();
+
+/** With `half`, the process dies inside the step: of two writes only the first is made, mkfs does not end. */
+export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: StageStep, half = false): void {
+  switch (step.kind) {
+    case 'connect':
+      return connect(cluster, node, step);
+    case 'createGuard':
+      return createGuard(cluster, node, step);
+    case 'removeLeg':
+      return removeLeg(cluster, node, step.name);
+    case 'reloadGuard':
+      node.legs = node.legs.map((leg) =>
+        leg.name === step.name
+          ? { ...leg, queues: true, pathState: 'active', suspended: false, underPath: step.path }
+          : leg,
+      );
+      return;
+    case 'wipeSuperblocks':
+      must(cluster.volume.spec.activatedAt === undefined, 'no superblock is wiped after the birth');
+      for (const leg of legsByPath(node, step.legs)) delete cluster.mustPartition(leg.partitionUUID).birth;
+      return;
+    case 'createArray':
+      return createArray(cluster, node, step);
+    case 'assembleArray':
+      return assembleArray(cluster, node, step);
+    case 'writeStamps':
+      for (const { partitionUUID } of legsByPath(node, step.legs)) {
+        cluster.mustPartition(partitionUUID).stamp = {
+          volumeUUID: step.volumeUUID,
+          epoch: step.epoch,
+          attachmentID: step.attachmentID,
+        };
+      }
+      return;
+    case 'recordBirth':
+      return recordBorn(cluster, node, step.partitionUUIDs, half);
+    case 'recordStart':
+      record(cluster, recordStart(cluster.volume, whoOf(cluster, node), step.record, NOW));
+      if (node.array !== undefined) node.array.recorded = true;
+      return;
+    case 'makeWritable':
+      return makeWritable(cluster, node);
+    case 'setWriteMostly': {
+      const member = node.array?.members.find(
+        ({ partitionUUID }) => `dm-${cluster.entry(partitionUUID)?.slot ?? 99}` === step.member,
+      );
+      if (member !== undefined) member.writeMostly = step.value;
+      return;
+    }
+    case 'probeFilesystem':
+      return;
+    case 'makeFilesystem':
+      makeFilesystem(cluster, node, step);
+      if (half) cluster.filesystem = { kind: 'unfinished' };
+      return;
+    case 'recordFormatted':
+      must(cluster.filesystem.kind === 'filesystem', 'formattedAt is recorded of a complete filesystem');
+      cluster.volume = formatted(cluster.volume, whoOf(cluster, node), NOW) ?? cluster.volume;
+      return;
+    case 'mount':
+      return mount(cluster, node, step);
+    case 'unmount':
+      node.mounts = node.mounts.filter(({ mountPoint }) => mountPoint !== step.target);
+      return;
+    case 'stopArray':
+      return stopArray(cluster, node);
+  }
+}
+
+export function applyUnstageStep(cluster: ModelCluster, node: ModelNode, step: UnstageStep): void {
+  switch (step.kind) {
+    case 'unmount':
+      must(
+        node.shutDown || !node.legs.some((leg) => leg.pathState === 'failed' && leg.queues),
+        'nothing is unmounted while a guard holds I/O back',
+      );
+      node.mounts = node.mounts.filter(({ mountPoint }) => mountPoint !== step.target);
+      return;
+    case 'shutdownFilesystem':
+      node.shutDown = true;
+      return;
+    case 'failGuard':
+      must(node.shutDown || node.mounts.length === 0, 'a guard fails only after the filesystem was shut down');
+      node.legs = node.legs.map((leg) => (leg.name === step.name ? { ...leg, queues: false } : leg));
+      return;
+    case 'stopArray':
+      return stopArray(cluster, node);
+    case 'recordReleased': {
+      const last = lastStopped.get(cluster);
+      must(
+        node.array === undefined && last?.node === node.name && last.everWritable,
+        'a release is recorded only of an array that ran and was stopped',
+      );
+      return record(cluster, recordReleased(cluster.volume, whoOf(cluster, node), NOW, step.dropped));
+    }
+    case 'removeLeg':
+      return removeLeg(cluster, node, step.name);
+    case 'disconnect':
+      must(
+        !node.legs.some((leg) => leg.kind === 'guard' && leg.underPath === step.nqn),
+        'a connection goes only after the guard over it',
+      );
+      node.imports = node.imports.filter(({ nqn }) => nqn !== step.nqn);
+      cluster.refreshPaths(node);
+      return;
+    case 'removePath':
+      return;
+  }
+}
+
+export function applyPublishStep(node: ModelNode, step: PublishStep): void {
+  switch (step.kind) {
+    case 'bind':
+      must(node.array?.readOnly === false, 'only a running array is published');
+      node.mounts.push({
+        mountPoint: step.target,
+        devNumber: '9:127',
+        isOurs: true,
+        fsType: 'xfs',
+        readOnly: step.readOnly,
+      });
+      return;
+    case 'unmount':
+      node.mounts = node.mounts.filter(({ mountPoint }) => mountPoint !== step.target);
+      return;
+    case 'removePath':
+      must(
+        !node.mounts.some(({ mountPoint }) => mountPoint === step.path),
+        'a path is removed only when nothing is mounted there',
+      );
+      return;
+  }
+}
