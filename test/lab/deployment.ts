@@ -21,7 +21,7 @@ import { kubectl } from './kubectl.ts';
 
 const PROGRAM = join(REPO_ROOT, 'dist', 'meshstor.mjs');
 const GUEST_SOCKET = '/run/meshstor/csi.sock';
-const SERVES_LIMIT_MS = 60_000;
+const SERVES_LIMIT_MS = 180_000;
 
 export interface DeploymentOptions {
   /** Selectors given to every node role; default: all of the lab's drives. */

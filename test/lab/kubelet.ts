@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CsiClient } from '../csi/client.ts';
+import { CsiError } from '../csi/client.ts';
 import type { Deployment } from './deployment.ts';
 
 export interface VolumeWanted {
@@ -26,7 +27,7 @@ export interface PodVolume {
   readonly fsType: string;
 }
 
-const RETRIED: ReadonlySet<number> = new Set([14, 10, 4]); // UNAVAILABLE, ABORTED, DEADLINE_EXCEEDED
+const RETRIED: ReadonlySet<string> = new Set(['UNAVAILABLE', 'ABORTED', 'DEADLINE_EXCEEDED']);
 const RETRY_LIMIT_MS = 180_000;
 const CALL_LIMIT_MS = 120_000;
 
@@ -37,8 +38,7 @@ export async function retried<T>(what: string, call: () => Promise<T>): Promise<
     try {
       return await call();
     } catch (error) {
-      const code: unknown = (error as { code?: unknown }).code;
-      const isRetried = typeof code === 'number' && RETRIED.has(code) && Date.now() < deadline;
+      const isRetried = error instanceof CsiError && RETRIED.has(error.code) && Date.now() < deadline;
       if (!isRetried)
         throw new Error(`${what}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
       await sleep(pauseMs);

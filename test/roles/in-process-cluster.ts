@@ -1,0 +1,222 @@
+/**
+ * A whole cluster in one process: the real node roles and the real controller over fake kernels and a fake API. Nothing but the
+ * kernel, the API and the three programs is a stand-in.
+ */
+import type { ClassParameters, CreateVolumeRequest } from '../../src/controller/operations.ts';
+import { startController } from '../../src/controller/controller.ts';
+import type { Controller } from '../../src/controller/controller.ts';
+import type { MeshStorNodeDevice } from '../../src/api/node-device.ts';
+import { hostIdFor, hostNqnFor, volumeIdFor } from '../../src/api/names.ts';
+import type { MeshStorVolume } from '../../src/api/volume.ts';
+import { WorkQueue, systemClock } from '../../src/kube/index.ts';
+import type { StepDone } from '../../src/node/converge.ts';
+import type { RunningNode } from '../../src/node/node.ts';
+import { startNode } from '../../src/node/node.ts';
+import type { PublishRequest, StageRequest } from '../../src/node/operations.ts';
+import type { Log } from '../../src/support/log.ts';
+import { GIB, MIB } from '../../src/support/units.ts';
+import { FakeFabric } from '../fakes/fake-fabric.ts';
+import { FakeNode } from '../fakes/fake-node.ts';
+import { FakeEventRecorder, FakeNodeStore, FakeServer, FakeStore } from '../fakes/fake-store.ts';
+
+export const SILENT: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+
+export const CLASS: ClassParameters = {
+  numberOfCopies: 2,
+  drivesPerCopy: 1,
+  memberMissingTimeout: 900,
+  sectorSize: 'auto',
+  onWitnessLoss: 'suspend',
+  onLastCopyLoss: 'hold',
+  dataLocality: 'best-effort',
+  fsType: 'xfs',
+};
+
+const STAGING = '/var/lib/kubelet/plugins/kubernetes.io/csi';
+
+interface Member {
+  readonly fake: FakeNode;
+  role: RunningNode;
+}
+
+export interface InProcessOptions {
+  readonly log?: Log;
+  readonly onStep?: (node: string, done: StepDone) => void;
+  readonly startGraceMs?: number;
+}
+
+export class InProcessCluster {
+  readonly volumes = new FakeServer<MeshStorVolume>();
+  readonly devices = new FakeServer<MeshStorNodeDevice>();
+  readonly nodeStore = new FakeNodeStore();
+  readonly events = new FakeEventRecorder();
+  readonly fabric = new FakeFabric();
+  readonly controller: Controller;
+  readonly #members = new Map<string, Member>();
+  readonly #options: InProcessOptions;
+
+  constructor(names: readonly string[], options: InProcessOptions = {}) {
+    this.#options = options;
+    names.forEach((name, index) => this.#addNode(name, `10.0.0.${index + 1}`));
+    const log = options.log ?? SILENT;
+    this.controller = startController({
+      volumes: new FakeStore(this.volumes),
+      devices: new FakeStore(this.devices),
+      nodes: this.nodeStore,
+      events: this.events,
+      clock: systemClock,
+      log,
+      newQueue: (work) =>
+        new WorkQueue({ reconciler: { reconcile: (name) => work.reconcile(name) }, name: 'volumes', log }),
+    });
+  }
+
+  #addNode(name: string, address: string): void {
+    const disks = [{ name: 'nvme0n1', sizeBytes: 4 * GIB, serial: `${name}-0` }];
+    const fake = new FakeNode({ name, fabric: this.fabric, addresses: [address], disks });
+    this.nodeStore.set(name, { internalIP: address, machineID: `machine-of-${name}` });
+    this.#members.set(name, { fake, role: this.#startRole(fake) });
+  }
+
+  #startRole(fake: FakeNode): RunningNode {
+    const { log = SILENT, onStep, startGraceMs = 5000 } = this.#options;
+    const { name } = fake;
+    return startNode({
+      kernel: fake.kernel,
+      tools: fake.tools,
+      volumes: new FakeStore(this.volumes),
+      devices: new FakeStore(this.devices),
+      nodes: this.nodeStore,
+      events: this.events,
+      me: {
+        nodeName: name,
+        machineID: `machine-of-${name}`,
+        bootID: fake.bootId,
+        hostNqn: hostNqnFor(name),
+        hostID: hostIdFor(name),
+      },
+      policy: { selectors: [{ serial: '*' }], nodeLabels: {}, initializeBlank: true },
+      startGraceMs,
+      fatalFindings: () => '',
+      now: () => new Date().toISOString(),
+      log,
+      queueFor: (reconcile) =>
+        new WorkQueue({ reconciler: { reconcile }, name: 'volumes', log, backOff: { baseMs: 20, capMs: 200 } }),
+      ...(onStep === undefined ? {} : { onStep: (done: StepDone) => onStep(name, done) }),
+    });
+  }
+
+  fake(name: string): FakeNode {
+    return this.#member(name).fake;
+  }
+
+  role(name: string): RunningNode {
+    return this.#member(name).role;
+  }
+
+  #member(name: string): Member {
+    const member = this.#members.get(name);
+    if (member === undefined) throw new Error(`no node ${name}`);
+    return member;
+  }
+
+  /** The process is killed and started again; its kernel goes on. */
+  restart(name: string): void {
+    const member = this.#member(name);
+    void member.role.stop();
+    member.fake.restartProcess();
+    member.role = this.#startRole(member.fake);
+  }
+
+  async create(
+    name: string,
+    consumer: string,
+    parameters: Partial<ClassParameters> = {},
+    sizeBytes = 512 * MIB,
+  ): Promise<string> {
+    const request: CreateVolumeRequest = {
+      name,
+      requiredBytes: sizeBytes,
+      limitBytes: 0,
+      parameters: { ...CLASS, ...parameters },
+      volumeMode: 'Filesystem',
+      fsType: 'xfs',
+      requisiteNodes: [consumer],
+      preferredNodes: [consumer],
+    };
+    return (await this.controller.operations.createVolume(request)).metadata.name;
+  }
+
+  async stageRequest(volumeId: string, node: string): Promise<StageRequest> {
+    const { epoch, attachmentID } = await this.controller.operations.publishVolume(volumeId, node);
+    return {
+      volumeId,
+      stagingPath: `${STAGING}/${volumeId}`,
+      access: { kind: 'mount', fsType: 'xfs', mountFlags: [] },
+      readOnly: false,
+      publishContext: { epoch: String(epoch), attachmentID },
+    };
+  }
+
+  async unstage(volumeId: string, node: string): Promise<void> {
+    await this.role(node).operations.unstage(volumeId, `${STAGING}/${volumeId}`, AbortSignal.timeout(10_000));
+  }
+
+  volume(volumeId: string): MeshStorVolume | undefined {
+    return this.volumes.objects.get(volumeIdFor(volumeId));
+  }
+
+  /** Waits until the condition holds. */
+  async until(what: string, isSo: () => boolean, limitMs = 10_000): Promise<void> {
+    const deadline = Date.now() + limitMs;
+    while (!isSo()) {
+      if (Date.now() > deadline) throw new Error(`not within ${limitMs} ms: ${what}`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  /** Drives listed and usable on every node. */
+  async ready(): Promise<void> {
+    await this.until('every drive is usable', () => {
+      const usable = [...this.devices.objects.values()].filter((device) =>
+        device.status?.conditions.some((condition) => condition.type === 'Usable' && condition.status === 'True'),
+      );
+      return usable.length === this.#members.size;
+    });
+  }
+
+  async remains(): Promise<readonly string[]> {
+    const found = [...this.#members.values()].map(async ({ fake }) => {
+      const { kernel, name } = fake;
+      const table = await kernel.readGpt('/dev/nvme0n1');
+      const legs = await kernel.dmDevices('meshstor-');
+      const nvmet = await kernel.nvmetState();
+      const imported = (await kernel.nvmeControllers()).filter((controller) => controller.transport !== 'pcie');
+      const arrays = await kernel.mdArrays();
+      const mounts = (await kernel.mounts()).filter((mount) => mount.mountPoint.includes('/kubelet/'));
+      return [
+        ...table.partitions.map((partition) => `${name}: partition ${partition.name}`),
+        ...legs.map((leg) => `${name}: leg ${leg.name}`),
+        ...nvmet.subsystems.map((subsystem) => `${name}: export ${subsystem.nqn}`),
+        ...imported.map((controller) => `${name}: connection ${controller.subsystemNqn}`),
+        ...arrays.map((array) => `${name}: array ${array.name}`),
+        ...mounts.map((mount) => `${name}: mount ${mount.mountPoint}`),
+      ];
+    });
+    return (await Promise.all(found)).flat();
+  }
+
+  async stop(): Promise<void> {
+    await this.controller.stop();
+    await Promise.all([...this.#members.values()].map(({ role }) => role.stop()));
+  }
+}
+
+export function publishRequest(stage: StageRequest, targetPath: string): PublishRequest {
+  return { ...stage, targetPath };
+}
