@@ -20,7 +20,7 @@ export interface UnixEndpoint {
 const SOCKET_PATH_MAX_BYTES = 100;
 
 export function parseUnixEndpoint(text: string): UnixEndpoint {
-  const path = /^unix:(?:\/\/)?(\/.*[^/])$/.exec(text)?.[1];
+  const path = /^unix:(?:\/\/)?(\/[^/].*[^/])$/.exec(text)?.[1];
   if (path === undefined) throw new RuleError('a Unix socket with an absolute path, e.g. unix:///csi/csi.sock');
   const bytes = Buffer.byteLength(path);
   if (bytes > SOCKET_PATH_MAX_BYTES) {

@@ -1,0 +1,203 @@
+import { expect } from 'chai';
+import type { ControllerOptions, DoctorOptions, NodeOptions } from '../../src/cli/options.ts';
+import { runCli } from '../../src/cli/program.ts';
+import { programVersion } from '../../src/cli/version.ts';
+
+interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly controller?: ControllerOptions;
+  readonly node?: NodeOptions;
+  readonly doctor?: DoctorOptions;
+}
+
+async function run(args: readonly string[], env: Readonly<Record<string, string>> = {}, answer = 0): Promise<Outcome> {
+  let stdout = '';
+  let stderr = '';
+  const seen: { controller?: ControllerOptions; node?: NodeOptions; doctor?: DoctorOptions } = {};
+  const code = await runCli(
+    args,
+    {
+      runController: async (options) => ((seen.controller = options), answer),
+      runNode: async (options) => ((seen.node = options), answer),
+      runDoctor: async (options) => ((seen.doctor = options), answer),
+    },
+    '9.8.7',
+    { env, stdout: (text) => (stdout += text), stderr: (text) => (stderr += text) },
+  );
+  return { code, stdout, stderr, ...seen };
+}
+
+describe('command line', () => {
+  it('gives a node its defaults', async () => {
+    const { node, code } = await run(['node', '--node-name', 'worker-1']);
+    expect(code).to.equal(0);
+    expect(node).to.deep.equal({
+      csiEndpoint: 'unix:///csi/csi.sock',
+      csiSocketPath: '/csi/csi.sock',
+      logLevel: 'info',
+      metricsAddress: { host: '0.0.0.0', port: 9810 },
+      nodeName: 'worker-1',
+      driveSelectors: [],
+      initializeBlank: false,
+      sysRoot: '/',
+      hostRoot: '/',
+      graceMs: 1000,
+      lockFile: '/run/meshstor/node.lock',
+    });
+  });
+
+  it('takes every option from the command line', async () => {
+    const { node } = await run([
+      ...['node', '--node-name=n', '--csi-endpoint', 'unix:///a/b.sock', '--kubeconfig', '/k', '--log-level', 'debug'],
+      ...['--metrics-address', '[::1]:0', '--drive-selector', 'model=Sam sung*,serial=S1,label/a.b/c=d'],
+      ...['--drive-selector', 'path=/dev/nvme1n1', '--initialize-blank', '--nvme-tcp-address', 'fd00::1'],
+      ...['--grace-ms', '0', '--lock-file', '/l', '--host-root', '/host', '--sys-root', '/t'],
+    ]);
+    expect(node).to.deep.equal({
+      csiEndpoint: 'unix:///a/b.sock',
+      csiSocketPath: '/a/b.sock',
+      kubeconfig: '/k',
+      logLevel: 'debug',
+      metricsAddress: { host: '::1', port: 0 },
+      nodeName: 'n',
+      driveSelectors: [{ model: 'Sam sung*', serial: 'S1', nodeLabels: { 'a.b/c': 'd' } }, { path: '/dev/nvme1n1' }],
+      initializeBlank: true,
+      nvmeTcpAddress: 'fd00::1',
+      graceMs: 0,
+      lockFile: '/l',
+      hostRoot: '/host',
+      sysRoot: '/t',
+    });
+  });
+
+  it('takes every option from the environment, and our own names before the common ones', async () => {
+    const { node } = await run(['node'], {
+      NODE_NAME: 'common',
+      MESHSTOR_NODE_NAME: 'ours',
+      CSI_ENDPOINT: 'unix:/x.sock',
+      KUBECONFIG: '/kc',
+      MESHSTOR_DRIVE_SELECTORS: 'serial=A; model=B',
+      MESHSTOR_INITIALIZE_BLANK: 'true',
+      MESHSTOR_LOG_LEVEL: '',
+    });
+    expect(node?.nodeName).to.equal('ours');
+    expect(node?.csiSocketPath).to.equal('/x.sock');
+    expect(node?.kubeconfig).to.equal('/kc');
+    expect(node?.driveSelectors).to.deep.equal([{ serial: 'A' }, { model: 'B' }]);
+    expect(node?.initializeBlank).to.be.true;
+    expect(node?.logLevel).to.equal('info');
+  });
+
+  it('lets the command line win over the environment, for lists too', async () => {
+    const env = { NODE_NAME: 'e', MESHSTOR_INITIALIZE_BLANK: '1', MESHSTOR_DRIVE_SELECTORS: 'serial=A' };
+    const { node } = await run(
+      ['node', '--node-name', 'f', '--initialize-blank=false', '--drive-selector', 'serial=B'],
+      env,
+    );
+    expect([node?.nodeName, node?.initializeBlank]).to.deep.equal(['f', false]);
+    expect(node?.driveSelectors).to.deep.equal([{ serial: 'B' }]);
+  });
+
+  it('gives a controller its identity from the pod', async () => {
+    const env = { POD_NAME: 'c-0', POD_NAMESPACE: 'storage' };
+    const { controller } = await run(['controller', '--leader-election'], env);
+    expect(controller).to.include({ leaderElection: true, leaseNamespace: 'storage', podName: 'c-0' });
+  });
+
+  it('takes --role NAME as the command of that name', async () => {
+    expect((await run(['--role', 'node', '--node-name', 'n'])).node?.nodeName).to.equal('n');
+    expect((await run(['--role=controller'])).controller?.leaderElection).to.be.false;
+  });
+
+  it('passes on the exit code of the command', async () => {
+    expect((await run(['doctor', '-o', 'json'], {}, 1)).code).to.equal(1);
+  });
+
+  it('does not hide what a command throws', async () => {
+    const handlers = {
+      runController: () => Promise.reject(new Error('boom')),
+      runNode: () => Promise.resolve(0),
+      runDoctor: () => Promise.resolve(0),
+    };
+    const io = { env: {}, stdout: () => undefined, stderr: () => undefined };
+    const error = await runCli(['controller'], handlers, '1', io).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    expect(error).to.be.an('error').with.property('message', 'boom');
+  });
+
+  const long = `unix:///${'x'.repeat(100)}`;
+  const REFUSED: readonly [string, readonly string[], Readonly<Record<string, string>>, readonly string[]][] = [
+    ['no command', [], {}, ['a command is missing', 'controller, node, doctor']],
+    ['an unknown command', ['nod'], {}, ["'nod'", 'controller, node, doctor']],
+    ['an unknown option', ['node', '--node-name', 'n', '--bogus'], {}, ['--bogus']],
+    ['an option without its value', ['node', '--node-name'], {}, ['--node-name', 'missing']],
+    ['a surplus word', ['doctor', 'now'], {}, ['too many arguments']],
+    ['an unknown role', ['--role', 'king'], {}, ['--role', '"king"', 'controller, node']],
+    ['a node without a name', ['node'], {}, ['--node-name', 'NODE_NAME', 'required']],
+    ['an election without a namespace', ['controller', '--leader-election'], {}, ['--lease-namespace', 'required']],
+    ['a TCP endpoint', ['controller', '--csi-endpoint', 'tcp://x:1'], {}, ['--csi-endpoint', '"tcp://x:1"', 'Unix']],
+    ['a relative socket', ['controller', '--csi-endpoint', 'unix://a'], {}, ['--csi-endpoint', 'absolute']],
+    [
+      'a socket path that Node cuts',
+      ['controller', '--csi-endpoint', long],
+      {},
+      ['--csi-endpoint', '100 bytes', '101'],
+    ],
+    ['a bad environment', ['controller'], { CSI_ENDPOINT: 'x' }, ['environment variable CSI_ENDPOINT', '"x"']],
+    ['a bad level', ['controller', '--log-level', 'loud'], {}, ['--log-level', '"loud"', 'error, warn, info, debug']],
+    ['a bad port', ['controller', '--metrics-address', 'a:65536'], {}, ['--metrics-address', '65535']],
+    ['an address without port', ['controller', '--metrics-address', '::1'], {}, ['--metrics-address', 'HOST:PORT']],
+    ['a bad grace', ['node', '--node-name', 'n', '--grace-ms', '1.5'], {}, ['--grace-ms', '"1.5"', '600000']],
+    ['a bad switch', ['node', '--initialize-blank=yes'], { NODE_NAME: 'n' }, ['--initialize-blank', 'true or false']],
+    ['a bad address', ['node', '--nvme-tcp-address', 'host'], { NODE_NAME: 'n' }, ['--nvme-tcp-address', 'IPv4']],
+    [
+      'an unknown selector key',
+      ['node', '--drive-selector', 'size=1'],
+      { NODE_NAME: 'n' },
+      ['--drive-selector', 'size'],
+    ],
+    ['an empty selector', ['node', '--drive-selector', 'model='], { NODE_NAME: 'n' }, ['--drive-selector', 'model=']],
+    ['a key given twice', ['node', '--drive-selector', 'model=a,model=b'], { NODE_NAME: 'n' }, ['twice']],
+    ['a relative lock file', ['node', '--lock-file', 'x'], { NODE_NAME: 'n' }, ['--lock-file', 'absolute path']],
+    ['an unknown format', ['doctor', '-o', 'yaml'], {}, ['--output', '"yaml"', 'table, json']],
+  ];
+  for (const [what, args, env, words] of REFUSED) {
+    it(`refuses ${what} with one line and code 2, and starts nothing`, async () => {
+      const outcome = await run(args, env);
+      expect(outcome.code).to.equal(2);
+      expect(outcome.stdout).to.equal('');
+      expect(outcome.stderr).to.match(/^meshstor: [^\n]+\n$/);
+      for (const word of words) expect(outcome.stderr).to.include(word);
+      expect([outcome.controller, outcome.node, outcome.doctor]).to.deep.equal([undefined, undefined, undefined]);
+    });
+  }
+
+  it('prints help that names every option, its environment and its default, and exits with 0', async () => {
+    const { stdout, code, node } = await run(['node', '--help']);
+    expect([code, node]).to.deep.equal([0, undefined]);
+    const flat = stdout.replace(/\s+/g, ' ');
+    for (const word of [
+      '--drive-selector',
+      'MESHSTOR_GRACE_MS, default 1000',
+      'NODE_NAME]',
+      'Examples:',
+      'Drive options:',
+    ]) {
+      expect(flat).to.include(word);
+    }
+    expect(flat).to.not.include('--sys-root');
+    expect(flat).to.not.include('--shutdown');
+  });
+
+  it('prints the version it is given', async () => {
+    expect((await run(['--version'])).stdout).to.equal('9.8.7\n');
+  });
+
+  it('knows its own version', () => {
+    expect(programVersion()).to.match(/^\d+\.\d+\.\d+/);
+  });
+});
