@@ -39,7 +39,8 @@ export async function writeSuperblock(device: BlockDevice, superblock: FakeSuper
 
 /** Only what the real one would show. */
 export function publicSuperblock(superblock: FakeSuperblock): MdSuperblock {
-  const shown: Record<string, unknown> = { ...superblock };
-  for (const hidden of ['layoutCopies', 'chunkBytes', 'active', 'recovering']) delete shown[hidden];
-  return shown as unknown as MdSuperblock;
+  const hidden = new Set(['layoutCopies', 'chunkBytes', 'active', 'recovering']);
+  return Object.fromEntries(
+    Object.entries(superblock).filter(([name]) => !hidden.has(name)),
+  ) as unknown as MdSuperblock;
 }

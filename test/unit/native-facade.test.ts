@@ -50,6 +50,12 @@ function nativeFailure(fields: object): Error {
   return Object.assign(new Error('EBUSY: resource busy or locked, ioctl STOP_ARRAY'), fields);
 }
 
+/** A promise that native code rejected, with whatever it likes. */
+function rejected(value: unknown): Promise<never> {
+  // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- not being an Error is the point
+  return Promise.reject(value);
+}
+
 async function failureOf(work: Promise<unknown>): Promise<NativeError> {
   const outcome = await work.then(
     () => undefined,
@@ -177,7 +183,7 @@ describe('native facade: errors', () => {
       'text',
       7,
     ]) {
-      const error = await failureOf(kernelWith({ mounts: () => Promise.reject(thrown) }).mounts());
+      const error = await failureOf(kernelWith({ mounts: () => rejected(thrown) }).mounts());
       expect(error.code).to.equal('EPROTO');
       expect(error.cause).to.equal(thrown);
     }
