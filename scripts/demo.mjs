@@ -14,12 +14,10 @@ function must(args) {
 }
 
 if (process.getuid?.() !== 0) {
-  process.stderr.write(
-    'demo: needs root for its network namespace and the loop of virtual machines: sudo npm run demo\n',
-  );
+  process.stderr.write('demo: needs root for its network namespace: sudo npm run demo\n');
   process.exit(1);
 }
-await ensurePackages();
-await ensureNpm();
+ensurePackages('build', 'lab');
+ensureNpm();
 must(['scripts/build.mjs']);
 must(['--import', 'tsx', 'test/lab/demo.ts', ...process.argv.slice(2)]);

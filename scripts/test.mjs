@@ -5,17 +5,29 @@
 // The last line is `N passed, N failed, N skipped`; the exit code is 1 when anything failed. With CI=true whatever could not
 // run counts as failed.
 
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { mochaLayer } from './mocha-layer.mjs';
-import { ensureNpm, ensurePackages } from './setup.mjs';
-import { inCi, parseCounts, run, seconds } from './steps.mjs';
+import { ensureNpm, ensurePackages, missingPackages } from './setup.mjs';
+import { inCi, parseCounts, root, run, seconds } from './steps.mjs';
 
 const isRoot = process.getuid?.() === 0;
+
+/** Debian packages that a layer needs besides those to build, by their group in setup.mjs. */
+const GROUPS = { lint: ['native-test'], native: ['native-test'], kube: ['lab'], lab: ['lab'] };
+
+/** Everything that needs neither tools nor root: all folders of tests but those with a layer of their own. */
+function unitFolders() {
+  const own = new Set(['csi', 'kube', 'native', 'lab', 'fixtures', 'fakes', 'support']);
+  const folders = readdirSync(join(root, 'test'), { withFileTypes: true });
+  return folders.filter((entry) => entry.isDirectory() && !own.has(entry.name)).map((entry) => `test/${entry.name}`);
+}
 
 /** Each layer resolves to {passed, failed, skipped, failures[], skips[]}. */
 const LAYERS = {
   lint: () => scriptLayer('scripts/lint.mjs'),
-  unit: () => mochaLayer('unit', ['test/unit', 'test/property', 'test/simulation', 'test/golden', 'test/contract']),
+  unit: () => mochaLayer('unit', unitFolders()),
   csi: () => mochaLayer('csi', ['test/csi']),
   kube: () => mochaLayer('kube', ['test/kube']),
   native: async () => sum(await scriptLayer('scripts/native-test.mjs'), await mochaLayer('native', ['test/native'])),
@@ -81,7 +93,9 @@ async function runLayer(name) {
   const start = performance.now();
   let result;
   try {
-    result = await LAYERS[name]();
+    const missing = isRoot ? [] : missingPackages(...(GROUPS[name] ?? []));
+    const install = `apt-get install ${missing.join(' ')}`;
+    result = missing.length === 0 ? await LAYERS[name]() : skippedLayer(`${name}: needs packages (sudo ${install})`);
   } catch (error) {
     result = { passed: 0, failed: 1, skipped: 0, failures: [`layer ${name} broke: ${error.stack}`], skips: [] };
   }
@@ -91,25 +105,35 @@ async function runLayer(name) {
   return result;
 }
 
-async function prepare() {
-  await ensurePackages();
-  await ensureNpm();
+async function prepare(layers) {
+  // Without root only what the build needs is insisted on; layers that lack packages are skipped with the command to run.
+  ensurePackages('build', ...(isRoot ? layers.flatMap((name) => GROUPS[name] ?? []) : []));
+  ensureNpm();
   const script = 'scripts/build.mjs';
   const built = await run(process.execPath, [script], { live: true, limitMs: 900_000 });
   if (!built.ok) throw new Error(`${script}: ${built.reason}`);
 }
 
+const total = { passed: 0, failed: 0, skipped: 0 };
+
+/** Always the last line, also when setting up ended the process. */
+process.on('exit', (code) => {
+  if (code !== 0 && total.failed === 0) total.failed = 1;
+  process.stdout.write(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
+});
+
 async function main() {
   const layers = chosenLayers();
-  let total = { passed: 0, failed: 0, skipped: 0, failures: [], skips: [] };
   try {
-    await prepare();
-    for (const name of layers) total = sum(total, await runLayer(name));
+    await prepare(layers);
+    for (const name of layers) {
+      const result = await runLayer(name);
+      for (const kind of ['passed', 'failed', 'skipped']) total[kind] += result[kind];
+    }
   } catch (error) {
     process.stdout.write(`FAILED to prepare: ${error.stack}\n`);
     total.failed += 1;
   }
-  process.stdout.write(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`);
   process.exitCode = total.failed === 0 ? 0 : 1;
 }
 
