@@ -265,7 +265,7 @@ function consumerNotes(request: PlacementRequest, found: Found): readonly string
 
 function failure(request: PlacementRequest, tries: readonly { sectorSize: SectorSize; found: Found }[]): Placement {
   const best = tries.reduce((a, b) => (b.found.unplaced < a.found.unplaced ? b : a));
-  const nodes = [...new Set(tries.flatMap(({ found }) => found.rejected.map(({ node }) => node)))].sort();
+  const nodes = [...new Set(best.found.rejected.map(({ node }) => node))].sort();
   const reasonIn = (node: string, found: Found): string =>
     found.rejected.find((entry) => entry.node === node)?.reason ?? 'fits';
   const rejected = nodes.map((node) => {

@@ -62,7 +62,7 @@ const placed = fc.record({
   node,
 });
 const power = fc.record({ op: fc.constant('power' as const), node, torn: fc.boolean() });
-const histories = fc.array(fc.oneof(killed, plain, placed, power) as fc.Arbitrary<Op>, { maxLength: 30 });
+const histories = fc.array(fc.oneof(killed, plain, placed, power), { maxLength: 30 });
 
 function lifeOf(steps: number, half: boolean): Life {
   return { stepsLeft: steps, half };
@@ -78,34 +78,53 @@ function run(cluster: ModelCluster, op: Op): void {
     case 'unstage':
       if (consumer?.up === true) unstageOn(cluster, consumer, lifeOf(op.steps, false));
       return;
-    case 'hold':
-      return holdAll(cluster, lifeOf(op.steps, false));
-    case 'tearDown':
-      return tearDownFenced(cluster, lifeOf(op.steps, false));
+    case 'hold': {
+      holdAll(cluster, lifeOf(op.steps, false));
+      return;
+    }
+    case 'tearDown': {
+      tearDownFenced(cluster, lifeOf(op.steps, false));
+      return;
+    }
     case 'publish':
       publish(cluster);
       return;
     case 'unpublish':
       if (consumer !== undefined) unpublish(cluster, consumer);
       return;
-    case 'write':
-      return cluster.write();
-    case 'settle':
-      return cluster.settle();
-    case 'observe':
-      return observe(cluster);
-    case 'detach':
-      return cluster.detach();
-    case 'attach':
-      return cluster.attach(nodeOf(op.node).name);
+    case 'write': {
+      cluster.write();
+      return;
+    }
+    case 'settle': {
+      cluster.settle();
+      return;
+    }
+    case 'observe': {
+      observe(cluster);
+      return;
+    }
+    case 'detach': {
+      cluster.detach();
+      return;
+    }
+    case 'attach': {
+      cluster.attach(nodeOf(op.node).name);
+      return;
+    }
     case 'down':
       nodeOf(op.node).up = false;
-      return cluster.reboot(nodeOf(op.node), true);
+      {
+        cluster.reboot(nodeOf(op.node), true);
+        return;
+      }
     case 'up':
       nodeOf(op.node).up = true;
       return;
-    case 'power':
-      return cluster.reboot(nodeOf(op.node), op.torn);
+    case 'power': {
+      cluster.reboot(nodeOf(op.node), op.torn);
+      return;
+    }
   }
 }
 
@@ -143,6 +162,41 @@ describe('planners', () => {
         expect(cluster.consumer?.array?.readOnly).to.equal(false);
       }),
       { numRuns: 250 },
+    );
+  });
+
+  it('start without a silent holder, and never call what it missed Synced again', () => {
+    const replicated = shapes.filter(({ copies }) => copies > 1);
+    fc.assert(
+      fc.property(
+        replicated,
+        histories,
+        fc.array(node, { maxLength: 2 }),
+        fc.boolean(),
+        (shape, history, on, orderly) => {
+          const cluster = new ModelCluster(shape);
+          const silent = cluster.nodes[1]!;
+          bringUp(cluster, 0);
+          cluster.write();
+          if (orderly) unstageOn(cluster, cluster.consumer!);
+          cluster.reboot(silent, false);
+          silent.up = false;
+          bringUp(cluster, 0);
+          cluster.write();
+          const missed = cluster.status.partitions.filter(({ nodeID }) => nodeID === silent.name);
+          expect(missed.map(({ state }) => state)).to.deep.equal(missed.map(() => 'Missing'));
+          expect(missed.every(({ stale }) => stale === true)).to.equal(!orderly);
+          silent.up = true;
+          for (const op of history) run(cluster, op);
+          for (const each of cluster.nodes) each.up = true;
+          for (const target of on) bringUp(cluster, target);
+          checkData(cluster);
+          expect(
+            cluster.status.partitions.some(({ state, nodeID }) => state === 'Synced' && nodeID === silent.name),
+          ).to.equal(false);
+        },
+      ),
+      { numRuns: 60 },
     );
   });
 

@@ -146,8 +146,10 @@ function removeLeg(cluster: ModelCluster, node: ModelNode, name: string): void {
 
 export function applyHolderStep(cluster: ModelCluster, node: ModelNode, step: HolderStep): void {
   switch (step.kind) {
-    case 'createPartition':
-      return createPartition(cluster, node, step);
+    case 'createPartition': {
+      createPartition(cluster, node, step);
+      return;
+    }
     case 'zeroPartition': {
       must(cluster.entry(step.partitionUUID)?.state === 'Requested', 'a partition is zeroed only while Requested');
       const partition = cluster.mustPartition(step.partitionUUID);
@@ -157,23 +159,36 @@ export function applyHolderStep(cluster: ModelCluster, node: ModelNode, step: Ho
     }
     case 'recordCreated':
       must(node.partitions.get(step.partitionUUID)?.zeroed === true, 'Created is recorded only of a zeroed partition');
-      return record(cluster, recordCreated(cluster.volume, node.name, step.partitionUUID, NOW));
-    case 'recordImpossible':
-      return record(cluster, recordImpossible(cluster.volume, node.name, step.partitionUUID, step.reason, NOW));
+      {
+        record(cluster, recordCreated(cluster.volume, node.name, step.partitionUUID, NOW));
+        return;
+      }
+    case 'recordImpossible': {
+      record(cluster, recordImpossible(cluster.volume, node.name, step.partitionUUID, step.reason, NOW));
+      return;
+    }
     case 'repairTable':
       return;
     case 'revokeExport':
       node.exports = node.exports.filter(({ nqn }) => nqn !== step.nqn);
       for (const other of cluster.nodes) cluster.refreshPaths(other);
       return;
-    case 'removeLeg':
-      return removeLeg(cluster, node, step.name);
-    case 'createClaim':
-      return createClaim(cluster, node, step);
-    case 'export':
-      return exportClaim(cluster, node, step);
-    case 'recordGranted':
-      return grant(cluster, node, step);
+    case 'removeLeg': {
+      removeLeg(cluster, node, step.name);
+      return;
+    }
+    case 'createClaim': {
+      createClaim(cluster, node, step);
+      return;
+    }
+    case 'export': {
+      exportClaim(cluster, node, step);
+      return;
+    }
+    case 'recordGranted': {
+      grant(cluster, node, step);
+      return;
+    }
     case 'wipePartition':
     case 'removePartition':
       must(cluster.entry(step.partitionUUID)?.state === 'Deleting', 'a partition goes only while Deleting');
@@ -182,7 +197,10 @@ export function applyHolderStep(cluster: ModelCluster, node: ModelNode, step: Ho
       return;
     case 'recordRemoved':
       must(!node.partitions.has(step.partitionUUID), 'a partition is recorded removed when it is gone');
-      return record(cluster, recordRemoved(cluster.volume, node.name, step.partitionUUID, NOW));
+      {
+        record(cluster, recordRemoved(cluster.volume, node.name, step.partitionUUID, NOW));
+        return;
+      }
   }
 }
 
@@ -386,12 +404,18 @@ const lastStopped = new WeakMap<ModelCluster, { node: string; everWritable: bool
 /** With `half`, the process dies inside the step: of two writes only the first is made, mkfs does not end. */
 export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: StageStep, half = false): void {
   switch (step.kind) {
-    case 'connect':
-      return connect(cluster, node, step);
-    case 'createGuard':
-      return createGuard(cluster, node, step);
-    case 'removeLeg':
-      return removeLeg(cluster, node, step.name);
+    case 'connect': {
+      connect(cluster, node, step);
+      return;
+    }
+    case 'createGuard': {
+      createGuard(cluster, node, step);
+      return;
+    }
+    case 'removeLeg': {
+      removeLeg(cluster, node, step.name);
+      return;
+    }
     case 'reloadGuard':
       node.legs = node.legs.map((leg) =>
         leg.name === step.name
@@ -403,10 +427,14 @@ export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: Sta
       must(cluster.volume.spec.activatedAt === undefined, 'no superblock is wiped after the birth');
       for (const leg of legsByPath(node, step.legs)) delete cluster.mustPartition(leg.partitionUUID).birth;
       return;
-    case 'createArray':
-      return createArray(cluster, node, step);
-    case 'assembleArray':
-      return assembleArray(cluster, node, step);
+    case 'createArray': {
+      createArray(cluster, node, step);
+      return;
+    }
+    case 'assembleArray': {
+      assembleArray(cluster, node, step);
+      return;
+    }
     case 'writeStamps':
       for (const { partitionUUID } of legsByPath(node, step.legs)) {
         cluster.mustPartition(partitionUUID).stamp = {
@@ -416,14 +444,18 @@ export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: Sta
         };
       }
       return;
-    case 'recordBirth':
-      return recordBorn(cluster, node, step.partitionUUIDs, half);
+    case 'recordBirth': {
+      recordBorn(cluster, node, step.partitionUUIDs, half);
+      return;
+    }
     case 'recordStart':
       record(cluster, recordStart(cluster.volume, whoOf(cluster, node), step.record, NOW));
       if (node.array !== undefined) node.array.recorded = true;
       return;
-    case 'makeWritable':
-      return makeWritable(cluster, node);
+    case 'makeWritable': {
+      makeWritable(cluster, node);
+      return;
+    }
     case 'setWriteMostly': {
       const member = node.array?.members.find(
         ({ partitionUUID }) => `dm-${cluster.entry(partitionUUID)?.slot ?? 99}` === step.member,
@@ -441,13 +473,17 @@ export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: Sta
       must(cluster.filesystem.kind === 'filesystem', 'formattedAt is recorded of a complete filesystem');
       cluster.volume = formatted(cluster.volume, whoOf(cluster, node), NOW) ?? cluster.volume;
       return;
-    case 'mount':
-      return mount(cluster, node, step);
+    case 'mount': {
+      mount(cluster, node, step);
+      return;
+    }
     case 'unmount':
       node.mounts = node.mounts.filter(({ mountPoint }) => mountPoint !== step.target);
       return;
-    case 'stopArray':
-      return stopArray(cluster, node);
+    case 'stopArray': {
+      stopArray(cluster, node);
+      return;
+    }
   }
 }
 
@@ -467,18 +503,23 @@ export function applyUnstageStep(cluster: ModelCluster, node: ModelNode, step: U
       must(node.shutDown || node.mounts.length === 0, 'a guard fails only after the filesystem was shut down');
       node.legs = node.legs.map((leg) => (leg.name === step.name ? { ...leg, queues: false } : leg));
       return;
-    case 'stopArray':
-      return stopArray(cluster, node);
+    case 'stopArray': {
+      stopArray(cluster, node);
+      return;
+    }
     case 'recordReleased': {
       const last = lastStopped.get(cluster);
       must(
         node.array === undefined && last?.node === node.name && last.everWritable,
         'a release is recorded only of an array that ran and was stopped',
       );
-      return record(cluster, recordReleased(cluster.volume, whoOf(cluster, node), NOW, step.dropped));
+      record(cluster, recordReleased(cluster.volume, whoOf(cluster, node), NOW, step.dropped));
+      return;
     }
-    case 'removeLeg':
-      return removeLeg(cluster, node, step.name);
+    case 'removeLeg': {
+      removeLeg(cluster, node, step.name);
+      return;
+    }
     case 'disconnect':
       must(
         !node.legs.some((leg) => leg.kind === 'guard' && leg.underPath === step.nqn),
