@@ -143,8 +143,7 @@ NvmetPort ReadPort(const Sysfs& sysfs, uint32_t id) {
 Result<bool> HasTarget(const Sysfs& sysfs) {
   if (sysfs.Exists(kTarget)) return true;
   if (!sysfs.Exists(kModule)) return false;
-  return Failed(ENOENT, "lstat", sysfs.Path(kTarget),
-                "nvmet is loaded but configfs is not mounted on /sys/kernel/config");
+  return Failed(EIO, "lstat", sysfs.Path(kTarget), "nvmet is loaded but configfs is not mounted on /sys/kernel/config");
 }
 
 Status RequireTarget(const Sysfs& sysfs) {
