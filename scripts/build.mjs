@@ -6,8 +6,8 @@
 // configuration and the plain request. Unbundled they cost 60 MB of memory in every process. Its modules have no side
 // effects but do not say so; told so here, the bundler leaves out what nobody uses.
 
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { filesBelow, root, run, seconds } from './steps.mjs';
 
@@ -19,6 +19,7 @@ const { values: options } = parseArgs({
   },
 });
 const out = join(root, options.out);
+let bytes = 0;
 
 /** CommonJS packages inside the bundle expect these three. */
 const BANNER = [
@@ -63,15 +64,17 @@ function isFresh() {
 async function bundle() {
   const { build } = await import('esbuild');
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  mkdirSync(dirname(out), { recursive: true });
-  // Written beside and renamed: whoever starts the program meanwhile gets the old one or the new one, whole.
-  const fresh = `${out}.${process.pid}.new`;
   // The bundler keeps a #! line of the entry file on top by itself.
   const hasShebang = readFileSync(join(root, options.entry), 'utf8').startsWith('#!');
-  await build({
+  const { outputFiles } = await build({
     absWorkingDir: root,
-    entryPoints: [options.entry],
-    outfile: fresh,
+    entryPoints: [{ in: options.entry, out: basename(out, '.mjs') }],
+    outdir: dirname(out),
+    outExtension: { '.js': '.mjs' },
+    chunkNames: '[name]-[hash]',
+    // Roles are loaded on demand. Without chunks of their own the bundler keeps everything that they could reach.
+    splitting: true,
+    write: false,
     bundle: true,
     format: 'esm',
     platform: 'node',
@@ -84,8 +87,26 @@ async function bundle() {
     plugins: [droppableClient],
     logLevel: 'warning',
   });
-  chmodSync(fresh, 0o755);
+  writeOutputs(outputFiles);
+}
+
+/**
+ * Chunks first, then the entry, put in place by rename: whoever starts the program meanwhile gets the old one or the new one,
+ * whole. Chunks of an earlier build go last.
+ */
+function writeOutputs(outputFiles) {
+  const folder = dirname(out);
+  mkdirSync(folder, { recursive: true });
+  const chunks = outputFiles.filter((file) => file.path !== out);
+  const entry = outputFiles.find((file) => file.path === out);
+  for (const file of chunks) writeFileSync(file.path, file.contents);
+  const fresh = `${out}.${process.pid}.new`;
+  writeFileSync(fresh, entry.contents, { mode: 0o755 });
   renameSync(fresh, out);
+  const current = new Set(outputFiles.map((file) => basename(file.path)));
+  const stale = readdirSync(folder).filter((name) => /-[A-Z0-9]{8}\.mjs$/.test(name) && !current.has(name));
+  for (const name of stale) rmSync(join(folder, name), { force: true });
+  bytes = outputFiles.reduce((sum, file) => sum + file.contents.length, 0);
 }
 
 const addon = await run(process.execPath, ['scripts/build-addon.mjs', ...(options.force ? ['--force'] : [])], {
@@ -103,6 +124,6 @@ if (options.force || !isFresh()) {
     process.stderr.write(`bundling ${options.entry} failed: ${error.message}\n`);
     process.exit(1);
   }
-  const kib = Math.round(statSync(out).size / 1024);
+  const kib = Math.round(bytes / 1024);
   process.stdout.write(`bundled ${options.out} (${kib} KiB, ${seconds(performance.now() - start)})\n`);
 }
