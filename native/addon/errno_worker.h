@@ -13,11 +13,23 @@
 
 namespace meshstor {
 
+/// Name of a positive errno: libuv's where it has one, else the C library's (libuv lacks EUCLEAN, EBADMSG and others).
+inline std::string ErrnoName(int err) {
+  char known[64] = {};
+  uv_err_name_r(-err, known, sizeof(known));
+  if (std::strncmp(known, "Unknown", 7) != 0) return known;
+#ifdef __GLIBC__
+  const char* name = ::strerrorname_np(err);
+  if (name != nullptr) return name;
+#endif
+  return "E" + std::to_string(err);
+}
+
 /// The same shape as errors of node's fs: `errno` negative, `code` the errno's name, `syscall`, `path` where there is
 /// one. Main thread only.
 inline Napi::Error MakeErrnoError(Napi::Env env, const SysError& error) {
-  const std::string code = uv_err_name(-error.err);
-  std::string text = code + ": " + (error.message.empty() ? std::string(uv_strerror(-error.err)) : error.message) +
+  const std::string code = ErrnoName(error.err);
+  std::string text = code + ": " + (error.message.empty() ? std::string(std::strerror(error.err)) : error.message) +
                      ", " + error.syscall;
   if (!error.path.empty()) text += " '" + error.path + "'";
   Napi::Error js = Napi::Error::New(env, text);

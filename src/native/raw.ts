@@ -13,6 +13,7 @@ import type {
  * purpose: what C++ hands over is believed only after `shapes.ts` has looked at it.
  *
  * A trailing `root` (default `/`) moves everything that is read or written below another directory; tests use it.
+ * A trailing `imageSectorSize` (default 512) is the sector size to assume for a regular file; devices have their own.
  */
 export interface RawAddon {
   readonly abiVersion: number;
@@ -30,12 +31,17 @@ export interface RawAddon {
     onProgress?: (doneBytes: number) => void,
   ): Promise<unknown>;
 
-  readGpt(path: string): Promise<unknown>;
-  initializeGpt(path: string, diskGuid: string): Promise<unknown>;
-  addGptPartition(path: string, partition: NewGptPartition): Promise<unknown>;
-  removeGptPartition(path: string, partitionGuid: string): Promise<unknown>;
-  resizeGptPartition(path: string, partitionGuid: string, sizeBytes: number): Promise<unknown>;
-  repairGpt(path: string): Promise<unknown>;
+  readGpt(path: string, imageSectorSize?: number): Promise<unknown>;
+  initializeGpt(path: string, diskGuid: string, imageSectorSize?: number): Promise<unknown>;
+  addGptPartition(path: string, partition: NewGptPartition, imageSectorSize?: number): Promise<unknown>;
+  removeGptPartition(path: string, partitionGuid: string, imageSectorSize?: number): Promise<unknown>;
+  resizeGptPartition(
+    path: string,
+    partitionGuid: string,
+    sizeBytes: number,
+    imageSectorSize?: number,
+  ): Promise<unknown>;
+  repairGpt(path: string, imageSectorSize?: number): Promise<unknown>;
 
   mdArrays(root?: string): Promise<unknown>;
   readMdSuperblock(path: string): Promise<unknown>;
