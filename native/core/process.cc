@@ -23,7 +23,7 @@
 namespace meshstor {
 namespace {
 
-constexpr int kThreadWaitMs = 200;
+constexpr int kThreadWaitMs = 5000;
 constexpr int kMaxRounds = 100;
 
 std::atomic<int> answered_threads{0};
@@ -45,12 +45,22 @@ int FreeSignal() {
   return 0;
 }
 
-/// Signals every thread that has not been told yet; gives their number.
+/// True for a thread that does not take the signal: it will not answer. Node has one, which only waits for SIGUSR1.
+bool Blocks(const Sysfs& proc, const std::string& thread, int signal) {
+  for (const std::string& line : SplitLines(proc.ReadOr("/proc/self/task/" + thread + "/status", ""))) {
+    if (line.rfind("SigBlk:", 0) == 0) return ((std::stoull(line.substr(7), nullptr, 16) >> (signal - 1)) & 1) != 0;
+  }
+  return false;
+}
+
+/// Signals every thread that has not been told yet; gives the number of those that will answer.
 int TellNewThreads(const Sysfs& proc, int signal, std::set<std::string>* told) {
   int count = 0;
   for (const std::string& thread : proc.ListOrEmpty("/proc/self/task")) {
     if (!told->insert(thread).second) continue;
-    if (::syscall(SYS_tgkill, ::getpid(), static_cast<pid_t>(std::stol(thread)), signal) == 0) ++count;
+    const bool blocks = Blocks(proc, thread, signal);
+    const bool sent = ::syscall(SYS_tgkill, ::getpid(), static_cast<pid_t>(std::stol(thread)), signal) == 0;
+    if (sent && !blocks) ++count;
   }
   return count;
 }
@@ -77,7 +87,6 @@ Status SetIoFlusher() {
     const int fresh = TellNewThreads(proc, signal, &told);
     expected += fresh;
     if (fresh == 0) break;
-    // A thread that has every signal blocked never answers; it does no I/O of ours either.
     for (int waited = 0; answered_threads < expected && waited < kThreadWaitMs; ++waited) ::poll(nullptr, 0, 1);
   }
   // The handler stays: a thread that has the signal blocked may take it later, and the default action would end the process.

@@ -26,7 +26,8 @@ constexpr unsigned kKernelGroup = 1;
 /// The kernel's limit is 2 KiB of variables behind the first line.
 constexpr size_t kMaxUeventBytes = 8192;
 constexpr char kMdstat[] = "/proc/mdstat";
-constexpr const char* kArrayFiles[] = {"array_state", "sync_action", "degraded"};
+/// `sync_completed` is told when a recovery that is held back by `sync_max` stands there.
+constexpr const char* kArrayFiles[] = {"array_state", "sync_action", "sync_completed", "degraded"};
 
 bool StartsWith(const std::string& text, const char* prefix) { return text.rfind(prefix, 0) == 0; }
 

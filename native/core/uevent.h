@@ -33,7 +33,7 @@ void AddEvent(std::vector<KernelEvent>* batch, KernelEvent event);
 std::string FoldArrayState(const std::string& text);
 
 /// A thread that sleeps until the kernel has news of block devices or arrays: uevents, /proc/mdstat, and md's pollable
-/// files (array_state, sync_action, degraded, dev-*/state). What comes within 20 ms is one batch. It never wakes up by
+/// files (array_state, sync_action, sync_completed, degraded, dev-*/state). What comes within 20 ms is one batch. It never wakes up by
 /// itself. Uevents reach only the initial user namespace's network namespaces; needs no privileges beyond that.
 class KernelWatcher {
  public:
