@@ -62,9 +62,9 @@ describe('AgentClient', () => {
 
   it('reports what was running as lost when the guest has been restarted', async () => {
     const { ended } = exec();
-    const failure = ended.catch((error: Error) => error.message);
+    const failure = ended.catch((error: unknown) => String(error));
     say({ session: 'two', type: 'hello' });
-    expect(await failure).to.equal('the guest has been restarted');
+    expect(await failure).to.equal('Error: the guest has been restarted');
   });
 
   it('ignores what an agent of an earlier boot still says', async () => {
@@ -78,7 +78,7 @@ describe('AgentClient', () => {
     const silent = createServer(() => undefined);
     await new Promise<void>((resolve) => silent.listen(join(folder, 'silent'), resolve));
     const other = new AgentClient(join(folder, 'silent'));
-    const failure = await other.open(50).catch((error: Error) => error.message);
+    const failure = await other.open(50).catch((error: unknown) => String(error));
     other.close('the test is over');
     silent.close();
     expect(failure).to.match(/did not answer within 50 ms/);

@@ -19,8 +19,8 @@ async function commands(node: Machine): Promise<void> {
   expectEqual('20 commands at once', many.map(Number), Array.from(many.keys()));
   const big = await node.run('head -c 3000000 /dev/zero | tr "\\0" x');
   expectEqual('length of a long output', big.length, 3_000_000);
-  const missing = await node.tryRun(['/no/such/program']).catch((error: Error) => error.message);
-  expectEqual('a program that is not there', missing, 'spawn /no/such/program ENOENT');
+  const missing = await node.tryRun(['/no/such/program']).catch((error: unknown) => String(error));
+  expectEqual('a program that is not there', missing, 'Error: spawn /no/such/program ENOENT');
   const late = await node.tryRun('sleep 300 & wait', { timeoutMs: 500 });
   expectEqual('a command that takes too long', late.timedOut, true);
   expectEqual('what it has left running', (await node.tryRun('pgrep -x sleep')).stdout, '');
@@ -97,9 +97,9 @@ async function drives(node: Machine): Promise<void> {
 async function resetting(node: Machine): Promise<void> {
   const before = await node.run('cat /proc/sys/kernel/random/boot_id');
   const background = await node.start('sleeper', 'sleep 1000');
-  const lost = background.ended.catch((error: Error) => error.message);
+  const lost = background.ended.catch((error: unknown) => String(error));
   await node.reset();
-  expectEqual('what a background process says', await lost, `${node.name} has been reset`);
+  expectEqual('what a background process says', await lost, `Error: ${node.name} has been reset`);
   expectEqual('another boot', (await node.run('cat /proc/sys/kernel/random/boot_id')) === before, false);
 }
 
