@@ -306,7 +306,7 @@ function isCondition(value: unknown): value is Condition {
 
 /** What is stored, with what changed between two wire forms of it: fields that this version does not know stay. */
 function overlay(stored: unknown, before: unknown, after: unknown): Fields {
-  const result: Record<string, unknown> = { ...(stored as Fields) };
-  for (const key of Object.keys(before as Fields)) if (!(key in (after as Fields))) delete result[key];
-  return { ...result, ...(after as Fields) };
+  const isRemoved = (key: string) => key in (before as Fields) && !(key in (after as Fields));
+  const kept = Object.entries(stored as Fields).filter(([key]) => !isRemoved(key));
+  return { ...Object.fromEntries(kept), ...(after as Fields) };
 }

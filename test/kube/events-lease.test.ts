@@ -49,6 +49,15 @@ describe('KubeEventRecorder', () => {
     expect([missing?.type, missing?.count]).to.deep.equal(['Warning', 5]);
   });
 
+  it('sends the same event at most once in its interval', async () => {
+    const recorder = recorderOf({ intervalMs: 10_000 });
+    for (let n = 0; n < 10; n += 1) {
+      recorder.record(ABOUT, 'Warning', 'MemberMissing', 'node2 is away');
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect([harness.server.counts.get('POST'), (await events())[0]?.count]).to.deep.equal([1, 1]);
+  });
+
   it('goes on counting where the process before it stopped', async () => {
     recorderOf().record(ABOUT, 'Warning', 'MemberMissing', 'node2 is away');
     await until('the event', async () => (await events()).length === 1);

@@ -225,7 +225,7 @@ describe('KubeStore', () => {
     } as const;
 
     it('goes on with the others, and writes the condition Malformed once', async () => {
-      harness.server.putRaw(broken as never);
+      harness.server.putRaw(broken);
       await harness.api.create(VOLUMES, volume('whole'));
       const stores = [harness.volumes(), harness.volumes({ client: harness.newClient() })];
       for (const store of stores) await store.synced;
@@ -245,7 +245,7 @@ describe('KubeStore', () => {
     });
 
     it('refuses to read or change it as "internal", naming the field', async () => {
-      harness.server.putRaw(broken as never);
+      harness.server.putRaw(broken);
       const store = harness.volumes();
       for (const work of [store.read('broken'), store.mutateStatus('broken', () => EMPTY_STATUS)]) {
         const problem = await problemOf(work);
@@ -255,7 +255,7 @@ describe('KubeStore', () => {
     });
 
     it('takes it in again, without the condition and without a status, once it is repaired', async () => {
-      harness.server.putRaw(broken as never);
+      harness.server.putRaw(broken);
       const store = harness.volumes();
       await until('the condition', async () => (await harness.api.get(`${VOLUMES}/broken`)).status !== undefined);
       await harness.api.patch(`${VOLUMES}/broken`, { spec: { memberMissingTimeout: 900 } });

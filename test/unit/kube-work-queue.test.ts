@@ -213,7 +213,7 @@ async function checkSchedule(scheduler: fc.Scheduler, additions: string[], concu
     round < 200 && (scheduler.count() > 0 || queue.delayed + queue.processing + queue.waiting > 0);
     round += 1
   ) {
-    if (scheduler.count() > 0) await scheduler.waitOne();
+    if (scheduler.count() > 0) await scheduler.waitNext(1);
     await clock.advance(10);
     if (scheduler.count() === 0) await clock.advance(2000);
   }

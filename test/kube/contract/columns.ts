@@ -117,7 +117,7 @@ function plain(text: string): string {
     .map((line, index) => {
       if (index === 0) return line.trimEnd();
       const age = /^\d+[a-z0-9]*/.exec(line.slice(at))?.[0] ?? '';
-      return `${line.slice(0, at)}${'AGE'}${line.slice(at + Math.max(age.length, 3))}`.trimEnd();
+      return `${line.slice(0, at)}AGE${line.slice(at + Math.max(age.length, 3))}`.trimEnd();
     })
     .join('\n');
 }

@@ -162,7 +162,7 @@ class Parser {
     if (name === 'size') return this.#size();
     if (name !== 'self' && name !== 'oldSelf') this.#refuse(`"${name}"`);
     this.mentions.add(name);
-    return (scope) => scope[name as keyof Scope];
+    return (scope) => scope[name];
   }
 
   #literal(value: unknown): Expression {
@@ -203,7 +203,7 @@ class Parser {
     this.#expect(')');
     return (scope) => {
       const value = operand(scope);
-      if (typeof value === 'string') return [...value].length;
+      if (typeof value === 'string') return Array.from(value).length;
       if (Array.isArray(value)) return value.length;
       if (typeof value === 'object' && value !== null) return Object.keys(value).length;
       throw new Error('size() of something without a size');

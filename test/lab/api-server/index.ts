@@ -183,7 +183,7 @@ class StandInServer implements ApiServer {
     const resource = this.#resources.find(
       (candidate) => candidate.kind === object['kind'] && groupVersion(candidate) === object['apiVersion'],
     );
-    if (resource === undefined) throw new Error(`no kind ${String(object['kind'])} in ${String(object['apiVersion'])}`);
+    if (resource === undefined) throw new Error(`no kind ${textAt(object, 'kind')} in ${textAt(object, 'apiVersion')}`);
     const metadata = objectAt(object, 'metadata');
     const key = keyOf({ name: textAt(metadata, 'name'), namespace: textAt(metadata, 'namespace') });
     return this.#storage.put(collectionOf(resource), key, object);

@@ -1,5 +1,5 @@
 import type { Json, JsonObject, Mutable } from './json.ts';
-import { equal, isObject } from './json.ts';
+import { equal, isObject, textAt } from './json.ts';
 import { StatusError } from './status.ts';
 
 /**
@@ -36,13 +36,13 @@ function jsonPatch(object: JsonObject, patch: unknown): JsonObject {
 }
 
 function applyStep(root: Mutable, step: JsonObject): void {
-  const path = String(step['path']);
+  const path = textAt(step, 'path');
   const names = path.split('/').slice(1);
   const parts = names.map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
   const last = parts.pop();
   let parent: unknown = root;
   for (const part of parts) parent = (parent as Record<string, unknown> | undefined)?.[part];
-  const operation = String(step['op']);
+  const operation = textAt(step, 'op');
   const fail = (): never => {
     throw new StatusError(422, `the server rejected our request due to an error in our request: ${operation} ${path}`);
   };

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import type { JsonObject } from './json.ts';
-import { objectAt } from './json.ts';
+import { objectAt, textAt } from './json.ts';
 import type { Schema } from './schema.ts';
 import { compileSchema } from './schema.ts';
 
@@ -116,7 +116,7 @@ function fromDefinition(definition: JsonObject): readonly Resource[] {
   return versions
     .filter((version) => version.served)
     .map((version) => ({
-      group: String(spec['group']),
+      group: textAt(spec, 'group'),
       version: version.name,
       plural: names.plural,
       singular: names.singular ?? names.kind.toLowerCase(),

@@ -1,7 +1,7 @@
 import type { Rule } from './cel.ts';
 import { compileRule } from './cel.ts';
 import type { Json, JsonObject, Mutable } from './json.ts';
-import { equal, isObject } from './json.ts';
+import { equal, isObject, textAt } from './json.ts';
 import type { Cause } from './status.ts';
 
 /** A structural schema as compiled from a CRD. */
@@ -35,8 +35,8 @@ const FORMATS: Readonly<Record<string, (value: Json) => boolean>> = {
   int32: (value) => Number(value) >= -(2 ** 31) && Number(value) < 2 ** 31,
   int64: () => true,
   'date-time': (value) =>
-    /^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/.test(String(value)) &&
-    !Number.isNaN(Date.parse(String(value))),
+    /^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/.test(JSON.stringify(value).slice(1, -1)) &&
+    !Number.isNaN(Date.parse(JSON.stringify(value).slice(1, -1))),
 };
 
 /** Throws on every word that it does not know: what is not checked here would be found out on a real cluster only. */
@@ -48,9 +48,10 @@ export function compileSchema(source: unknown, path = ''): Schema {
   const properties = Object.entries(isObject(source['properties']) ? source['properties'] : {});
   const rules = (source['x-kubernetes-validations'] ?? []) as readonly { rule: string; message?: string }[];
   const listType = source['x-kubernetes-list-type'] ?? 'atomic';
-  if (listType !== 'atomic' && listType !== 'map') throw new Error(`schema of ${path}: list type ${String(listType)}`);
+  if (listType !== 'atomic' && listType !== 'map')
+    throw new Error(`schema of ${path}: list type ${JSON.stringify(listType)}`);
   return {
-    type: String(source['type']),
+    type: textAt(source, 'type'),
     properties: new Map(properties.map(([name, schema]) => [name, compileSchema(schema, join(path, name))])),
     additional: isObject(source['additionalProperties'])
       ? compileSchema(source['additionalProperties'], `${path}[*]`)
@@ -77,7 +78,7 @@ function compileChecks(source: JsonObject, path: string): ((value: Json) => stri
     checks.push((value) => (fails(value, limit) ? `${says} ${limit}` : undefined));
   };
   const count = (value: Json) =>
-    typeof value === 'string' ? [...value].length : Array.isArray(value) ? value.length : 0;
+    typeof value === 'string' ? Array.from(value).length : Array.isArray(value) ? value.length : 0;
   bound('minimum', (value, limit) => Number(value) < limit, 'should be greater than or equal to');
   bound('maximum', (value, limit) => Number(value) > limit, 'should be less than or equal to');
   bound('multipleOf', (value, limit) => Number(value) % limit !== 0, 'should be a multiple of');
@@ -88,7 +89,9 @@ function compileChecks(source: JsonObject, path: string): ((value: Json) => stri
   const { pattern, format } = source;
   if (typeof pattern === 'string') {
     const expression = new RegExp(pattern, 'u');
-    checks.push((value) => (expression.test(String(value)) ? undefined : `should match '${pattern}'`));
+    checks.push((value) =>
+      expression.test(typeof value === 'string' ? value : '') ? undefined : `should match '${pattern}'`,
+    );
   }
   if (typeof format === 'string') {
     const fits = FORMATS[format];

@@ -136,7 +136,7 @@ export class Service {
     if (!isObject(body)) throw new StatusError(400, 'the body of the request is no JSON object');
     const { apiVersion = groupVersion(resource), kind = resource.kind } = body;
     if (apiVersion !== groupVersion(resource) || kind !== resource.kind) {
-      const found = `${String(apiVersion)}, Kind=${String(kind)}`;
+      const found = `${JSON.stringify(apiVersion)}, Kind=${JSON.stringify(kind)}`;
       throw new StatusError(
         400,
         `${found} in the body is not ${groupVersion(resource)}, Kind=${resource.kind} of the URL`,
