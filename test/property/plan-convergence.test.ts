@@ -45,7 +45,7 @@ const killed = fc.record({
   half: fc.boolean(),
 });
 const plain = fc.record({
-  op: fc.constantFrom(
+  op: fc.constantFrom<'publish' | 'unpublish' | 'write' | 'settle' | 'observe' | 'detach'>(
     'publish',
     'unpublish',
     'write',
@@ -54,7 +54,7 @@ const plain = fc.record({
     'observe',
     'observe',
     'detach',
-  ) as fc.Arbitrary<'publish' | 'unpublish' | 'write' | 'settle' | 'observe' | 'detach'>,
+  ),
 });
 const node = fc.integer({ min: 0, max: 3 });
 const placed = fc.record({
