@@ -73,7 +73,7 @@ describe('GPT on images', () => {
 
   for (const sectorSize of [512, 4096] as const) {
     it(`writes ${TABLES_PER_SECTOR_SIZE} tables of ${sectorSize} byte sectors that sgdisk and sfdisk read as we do`, async function () {
-      this.timeout(300_000);
+      this.timeout(600_000);
       if (sectorSize === 4096 && !isRoot) {
         this.skip(); // sgdisk and sfdisk need a loop device for any sector size but 512
       }
