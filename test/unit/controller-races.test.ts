@@ -53,7 +53,7 @@ describe('two replicas of the controller over one API', () => {
           cluster.replica(new FakeStore<MeshStorVolume>(cluster.volumeServer, { pause })),
         );
         const life = async ({ operations }: Replica, node: string): Promise<unknown[]> => {
-          const created = await settled(operations.createVolume(REQUEST));
+          const created = await settled(operations.createVolume({ ...REQUEST, preferredNodes: [node] }));
           const published = await settled(operations.publishVolume(NAME, node));
           const again = await settled(operations.publishVolume(NAME, node));
           return [created, published, again];
@@ -96,6 +96,26 @@ describe('two replicas of the controller over one API', () => {
       }),
       { numRuns: 150 },
     );
+  });
+});
+
+describe('a detach that was overtaken', () => {
+  it('does not take the volume from its next consumer', async () => {
+    const cluster = new FakeCluster().withNodes(3);
+    const other = cluster.replica().operations;
+    await other.createVolume(REQUEST);
+    await other.publishVolume(NAME, 'n1');
+    let isOvertaken = false;
+    const pause = async (step: string): Promise<void> => {
+      if (isOvertaken || !step.startsWith('mutateStatus: read')) return;
+      isOvertaken = true;
+      await other.unpublishVolume(NAME, 'n1');
+      await other.publishVolume(NAME, 'n3');
+    };
+    const late = cluster.replica(new FakeStore<MeshStorVolume>(cluster.volumeServer, { pause })).operations;
+    await late.unpublishVolume(NAME, 'n1');
+    expect(isOvertaken).to.be.true;
+    expect(cluster.status(NAME)).to.include({ nodeName: 'n3', attachmentEpoch: 3 });
   });
 });
 
