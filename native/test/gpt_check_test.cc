@@ -186,6 +186,12 @@ TEST_P(GptCheck, NeverRevivesTheBackupUnderAFilesystem) {
   ext[1080] = 0x53;
   ext[1081] = 0xEF;
   EXPECT_EQ(Judge(ext, sector()).state, GptState::kForeign);
+  Bytes kept_mbr = bytes_;
+  std::fill_n(kept_mbr.begin() + sector(), 8, uint8_t{0});
+  EXPECT_EQ(Judge(kept_mbr, sector()).state, GptState::kBackupOnly);
+  kept_mbr[1080] = 0x53;
+  kept_mbr[1081] = 0xEF;
+  EXPECT_EQ(Judge(kept_mbr, sector()).state, GptState::kForeign);
   Bytes xfs = bytes_;
   std::fill_n(xfs.begin(), 32768, uint8_t{0});
   std::memcpy(xfs.data(), "XFSB", 4);

@@ -137,7 +137,10 @@ export interface GptTable {
   /** Free extents of at least 1 MiB, aligned to 1 MiB at both ends, in disk order. */
   readonly freeExtents: readonly Extent[];
   readonly problems: readonly GptProblem[];
-  /** With `differ`: the GUIDs of entries that are in one copy only or not the same in both. */
+  /**
+   * With `differ`: the GUIDs of entries that are in one copy only or not the same in both. The all-zero GUID among them
+   * stands for a field of the header: that difference is nobody's entry, so the table must not be used.
+   */
   readonly differingPartitionGuids: readonly string[];
 }
 
@@ -188,6 +191,8 @@ export interface MdArray {
   readonly syncSpeed?: number;
   /** `max`, or sectors as text. */
   readonly syncMax: string;
+  /** `none`, or the sector (512) at which a resync that is due, or runs, has to begin. */
+  readonly resyncStart: string;
   readonly members: readonly MdMember[];
   readonly holders: readonly string[];
   readonly mountPoints: readonly string[];
@@ -377,13 +382,17 @@ export interface Kernel {
   readGpt(path: string): Promise<GptTable>;
   /** Writes an empty table on a disk whose state is `blank`; anything else rejects `EEXIST`. */
   initializeGpt(path: string, diskGuid: string): Promise<void>;
-  /** Adds the entry and the kernel's partition; the same partition already there (GUID, start, size) is success. `ENOSPC` when not free, `EEXIST` when the GUID is taken otherwise. Returns the partition's device path. */
+  /** Adds the entry and the kernel's partition; the same partition already there (GUID, start, size) is success. `ENOSPC` when not free, `EEXIST` when the GUID is taken otherwise. First and last MiB of a new partition are zeroed before it appears. `EUCLEAN` (as in the other writers) when the table is not one that may be repaired. Returns the partition's device path. */
   addGptPartition(path: string, partition: NewGptPartition): Promise<string>;
   /** Removes entry and kernel partition. Gone already is success. `EBUSY` while the kernel's partition is in use (then nothing is written). */
   removeGptPartition(path: string, partitionGuid: string): Promise<void>;
   /** Grows or shrinks in place. `ENOSPC` when the space behind is not free. */
   resizeGptPartition(path: string, partitionGuid: string, sizeBytes: number): Promise<void>;
-  /** Rewrites the copy that is not good, and adds partitions that the kernel lacks. No-op when all is well. */
+  /**
+   * Rewrites the copy that is not good (with `differ` the backup, if every differing entry has our label in each copy that
+   * has it), puts a missing protective MBR back, and adds partitions that the kernel lacks. No-op when all is well.
+   * `EUCLEAN` for a table that is blank, foreign, damaged, or differs in what is not ours.
+   */
   repairGpt(path: string): Promise<void>;
 
   // -- MD
