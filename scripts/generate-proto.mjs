@@ -94,7 +94,9 @@ async function main(args) {
   }
   if (args.includes('--check')) {
     if (stale.length === 0) return 0;
-    process.stderr.write(`stale, run "node scripts/generate-proto.mjs":\n${stale.map((path) => `  ${path}\n`).join('')}`);
+    process.stderr.write(
+      `stale, run "node scripts/generate-proto.mjs":\n${stale.map((path) => `  ${path}\n`).join('')}`,
+    );
     return 1;
   }
   for (const path of stale.filter((name) => !made.has(name))) await rm(join(out, path));

@@ -49,7 +49,8 @@ function listingHandlers(edge: CsiEdge, controller: ControllerOperations): Pick<
       name: 'ListVolumes',
       requestType: 'ListVolumesRequest',
       validate: (request) => {
-        if (request.maxEntries < 0) throw refuse('max_entries', `expected no negative number, got ${request.maxEntries}`);
+        if (request.maxEntries < 0)
+          throw refuse('max_entries', `expected no negative number, got ${request.maxEntries}`);
         return { after: readToken(request.startingToken), maxEntries: request.maxEntries };
       },
       work: (page) => listPage(controller.listVolumes(), page),

@@ -23,7 +23,12 @@ import type { CsiEdge } from './unary.ts';
 import { unary } from './unary.ts';
 import { requirePath, requireText, validateCapability } from './validation.ts';
 
-const CAPABILITIES = ['STAGE_UNSTAGE_VOLUME', 'GET_VOLUME_STATS', 'VOLUME_CONDITION', 'SINGLE_NODE_MULTI_WRITER'] as const;
+const CAPABILITIES = [
+  'STAGE_UNSTAGE_VOLUME',
+  'GET_VOLUME_STATS',
+  'VOLUME_CONDITION',
+  'SINGLE_NODE_MULTI_WRITER',
+] as const;
 
 export function nodeHandlers(edge: CsiEdge, node: NodeOperations): NodeHandlers {
   return { ...stagingHandlers(edge, node), ...publishingHandlers(edge, node), ...factHandlers(edge, node) };
@@ -31,10 +36,7 @@ export function nodeHandlers(edge: CsiEdge, node: NodeOperations): NodeHandlers 
 
 type Staging = Pick<NodeHandlers, 'NodeStageVolume' | 'NodeUnstageVolume'>;
 type Publishing = Pick<NodeHandlers, 'NodePublishVolume' | 'NodeUnpublishVolume'>;
-type Facts = Pick<
-  NodeHandlers,
-  'NodeGetVolumeStats' | 'NodeExpandVolume' | 'NodeGetCapabilities' | 'NodeGetInfo'
->;
+type Facts = Pick<NodeHandlers, 'NodeGetVolumeStats' | 'NodeExpandVolume' | 'NodeGetCapabilities' | 'NodeGetInfo'>;
 
 function stagingHandlers(edge: CsiEdge, node: NodeOperations): Staging {
   return {
@@ -111,7 +113,10 @@ function toPublishRequest(request: NodePublishVolumeRequest__Output): PublishReq
   const targetPath = requirePath('target_path', request.targetPath);
   const wanted = validateCapability('volume_capability', request.volumeCapability);
   if (request.stagingTargetPath === '') {
-    throw new DomainError('precondition', 'check request: staging_target_path: is required, the volume is staged first');
+    throw new DomainError(
+      'precondition',
+      'check request: staging_target_path: is required, the volume is staged first',
+    );
   }
   return {
     volumeId,

@@ -63,7 +63,9 @@ function given<Key extends string>(key: Key, text: string | undefined): Readonly
 }
 
 function refuseUnknownKeys(texts: Texts): void {
-  const known = new Set(Object.entries(ALIASES).flatMap(([key, alias]) => (alias === undefined ? [key] : [key, alias])));
+  const known = new Set(
+    Object.entries(ALIASES).flatMap(([key, alias]) => (alias === undefined ? [key] : [key, alias])),
+  );
   for (const [key, value] of Object.entries(texts)) {
     if (known.has(key) || key.startsWith(TOLERATED_PREFIX)) continue;
     throw refusal(key, value, `unknown parameter, expected one of ${[...known].sort().join(', ')}`);

@@ -107,7 +107,11 @@ function validateAccessType(field: string, capability: VolumeCapability__Output)
     throw refuse(`${field}.mount.volume_mount_group`, 'is not supported, VOLUME_MOUNT_GROUP is not advertised');
   }
   for (const flag of mount.mountFlags) requireText(`${field}.mount.mount_flags`, flag, LONGEST_PATH_BYTES);
-  return { kind: 'mount', fsType: validateFsType(`${field}.mount.fs_type`, mount.fsType), mountFlags: mount.mountFlags };
+  return {
+    kind: 'mount',
+    fsType: validateFsType(`${field}.mount.fs_type`, mount.fsType),
+    mountFlags: mount.mountFlags,
+  };
 }
 
 function validateFsType(field: string, text: string): FsType | '' {
