@@ -66,15 +66,34 @@ class ErrnoWorker : public Napi::AsyncWorker {
     }
   }
   void OnOK() override {
-    if (error_.has_value()) {
-      deferred_.Reject(MakeErrnoError(Env(), *error_).Value());
-    } else {
-      deferred_.Resolve(ToJs(Env(), *value_));
-    }
+    Settle([this] {
+      if (error_.has_value()) {
+        deferred_.Reject(MakeErrnoError(Env(), *error_).Value());
+      } else {
+        deferred_.Resolve(ToJs(Env(), *value_));
+      }
+    });
   }
-  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+  void OnError(const Napi::Error& error) override {
+    Settle([this, &error] { deferred_.Reject(error.Value()); });
+  }
 
  private:
+  /// The environment may be going away (a worker thread that is terminated): then every call into JavaScript fails,
+  /// nobody waits for the promise any more, and an exception that left this callback would end the process.
+  template <typename F>
+  void Settle(F settle) {
+    try {
+      settle();
+    } catch (const Napi::Error& failure) {
+      try {
+        deferred_.Reject(failure.Value());
+      } catch (const Napi::Error&) {
+        return;
+      }
+    }
+  }
+
   Napi::Promise::Deferred deferred_;
   std::optional<T> value_;
   std::optional<SysError> error_;
