@@ -6,7 +6,17 @@
 // package of NodeSource, the official tarball and the official container images). Elsewhere node-gyp downloads them.
 
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -75,7 +85,8 @@ function build() {
     const run = spawnSync(process.execPath, [...args, ...step], { cwd: root, encoding: 'utf8' });
     if (run.status !== 0) {
       process.stderr.write(run.stdout + run.stderr);
-      if (!hasHeaders) process.stderr.write(`no ${prefix}/include/node: install Node's headers or allow the download\n`);
+      if (!hasHeaders)
+        process.stderr.write(`no ${prefix}/include/node: install Node's headers or allow the download\n`);
       return false;
     }
   }

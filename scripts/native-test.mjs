@@ -72,7 +72,13 @@ function runFuzzer(folder, name) {
   const corpus = join(folder, `corpus-${name}`);
   mkdirSync(corpus, { recursive: true });
   const seeds = join(root, 'native', 'test', 'seeds', name);
-  const limits = [`-max_total_time=${seconds}`, '-runs=2000000', '-rss_limit_mb=1024', '-timeout=5', '-print_final_stats=1'];
+  const limits = [
+    `-max_total_time=${seconds}`,
+    '-runs=2000000',
+    '-rss_limit_mb=1024',
+    '-timeout=5',
+    '-print_final_stats=1',
+  ];
   const args = [...limits, `-artifact_prefix=${folder}/${name}-`, corpus, ...(existsSync(seeds) ? [seeds] : [])];
   const run = spawnSync(join(folder, `fuzz_${name}`), args, { encoding: 'utf8', maxBuffer: 1 << 28 });
   if (run.status === 0) {
