@@ -40,6 +40,7 @@ Napi::Value ArrayToJs(Napi::Env env, const MdArray& array) {
   SetIfPresent(js, "syncTotalSectors", array.sync_total_sectors);
   SetIfPresent(js, "syncSpeed", array.sync_speed);
   js.Set("syncMax", Js(env, array.sync_max));
+  js.Set("resyncStart", Js(env, array.resync_start));
   js.Set("members", JsArray(env, array.members, MemberToJs));
   js.Set("holders", JsArray(env, array.holders));
   js.Set("mountPoints", JsArray(env, array.mount_points));

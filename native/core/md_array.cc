@@ -102,6 +102,7 @@ std::optional<std::string> ReadUuid(const Sysfs& sysfs, const std::string& md, c
 void ReadSync(const Sysfs& sysfs, const std::string& md, MdArray* array) {
   array->sync_action = sysfs.ReadOr(md + "/sync_action", "idle");
   array->sync_max = sysfs.ReadOr(md + "/sync_max", "max");
+  array->resync_start = sysfs.ReadOr(md + "/resync_start", "none");
   const std::vector<std::string> completed = SplitWords(sysfs.ReadOr(md + "/sync_completed", "none"));
   if (completed.size() == 3 && completed[1] == "/") {
     array->sync_done_sectors = LeadingNumber(completed[0]);

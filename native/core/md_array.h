@@ -38,6 +38,7 @@ struct MdArray {
   std::optional<uint64_t> sync_total_sectors;
   std::optional<uint64_t> sync_speed;  ///< KiB/s
   std::string sync_max;
+  std::string resync_start;  ///< `none`, or the sector at which a resync has to begin
   std::vector<MdMember> members;
   std::vector<std::string> holders;
   std::vector<std::string> mount_points;

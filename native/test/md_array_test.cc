@@ -76,6 +76,7 @@ TEST_F(MdTree, AnIdleArrayHasItsMembersInTheirSlotsAndNothingUnderWay) {
   EXPECT_EQ(array.size_bytes, 64u << 20);
   EXPECT_EQ(array.sync_action, "idle");
   EXPECT_EQ(array.sync_max, "max");
+  EXPECT_EQ(array.resync_start, "none");
   EXPECT_FALSE(array.sync_done_sectors.has_value());
   EXPECT_FALSE(array.sync_total_sectors.has_value());
   EXPECT_FALSE(array.sync_speed.has_value());
@@ -93,6 +94,7 @@ TEST_F(MdTree, ARecoveringArraySaysHowFarItIs) {
   Attribute("/md/sync_completed", "4096 / 131072\n");
   Attribute("/md/sync_speed", "51200\n");
   Attribute("/md/sync_max", "130944\n");
+  Attribute("/md/resync_start", "4096\n");
   Attribute("/md/degraded", "1\n");
   Attribute("/md/dev-dm-4/state", "spare\n");
   const MdArray array = One();
@@ -101,6 +103,7 @@ TEST_F(MdTree, ARecoveringArraySaysHowFarItIs) {
   EXPECT_EQ(array.sync_total_sectors, 131072u);
   EXPECT_EQ(array.sync_speed, 51200u);
   EXPECT_EQ(array.sync_max, "130944");
+  EXPECT_EQ(array.resync_start, "4096");
 }
 
 TEST_F(MdTree, ARecoveryThatIsHeldBackHasNoProgress) {

@@ -151,6 +151,7 @@ export const isMdArrays = listOf(
     syncTotalSectors: optional(isCount),
     syncSpeed: optional(isCount),
     syncMax: isText,
+    resyncStart: isText,
     members: listOf(isMember),
     holders: isTexts,
     mountPoints: isTexts,

@@ -111,14 +111,14 @@ async function stopArray(kernel: Kernel, array: string): Promise<void> {
   }
 }
 
-export async function actStageStep(
-  acts: ConsumerActs,
-  volumeId: string,
-  who: Who,
-  memory: StageMemory,
-  step: StageStep,
-): Promise<void> {
-  const { kernel, tools, volumes } = acts;
+type MemberStep = Extract<
+  StageStep,
+  { kind: 'connect' | 'createGuard' | 'removeLeg' | 'reloadGuard' | 'wipeSuperblocks' }
+>;
+type RecordStep = Extract<StageStep, { kind: 'recordBirth' | 'recordStart' | 'recordFormatted' }>;
+
+async function actOnMember(acts: ConsumerActs, step: MemberStep): Promise<void> {
+  const { kernel } = acts;
   switch (step.kind) {
     case 'connect':
       await kernel.nvmeConnect(step.options);
@@ -131,18 +131,57 @@ export async function actStageStep(
       return kernel.reloadDm(step.name, guardTable(step.path, step.sizeBytes));
     case 'wipeSuperblocks':
       await Promise.all(step.legs.map((leg) => kernel.zeroRange(leg, { startBytes: 0, sizeBytes: MIB }, 'full')));
+  }
+}
+
+async function record(acts: ConsumerActs, volumeId: string, who: Who, step: RecordStep): Promise<void> {
+  const { volumes, now } = acts;
+  switch (step.kind) {
+    case 'recordBirth':
+      return writeBirth(acts, volumeId, who, step.partitionUUIDs);
+    case 'recordStart':
+      await volumes.mutateStatus(volumeId, (current) => recordStart(current, who, step.record, now()));
       return;
+    case 'recordFormatted':
+      await volumes.mutate(volumeId, (current) => formatted(current, who, now()));
+  }
+}
+
+async function makeFilesystem(
+  acts: ConsumerActs,
+  memory: StageMemory,
+  step: Extract<StageStep, { kind: 'makeFilesystem' }>,
+): Promise<void> {
+  const { array, fsType, uuid, label, sectorSize } = step;
+  await acts.tools.makeFilesystem({ device: array, fsType, uuid, label, sectorSize });
+  memory.filesystem = { kind: 'filesystem', fsType, uuid };
+}
+
+export async function actStageStep(
+  acts: ConsumerActs,
+  volumeId: string,
+  who: Who,
+  memory: StageMemory,
+  step: StageStep,
+): Promise<void> {
+  const { kernel, tools } = acts;
+  switch (step.kind) {
+    case 'connect':
+    case 'createGuard':
+    case 'removeLeg':
+    case 'reloadGuard':
+    case 'wipeSuperblocks':
+      return actOnMember(acts, step);
+    case 'recordBirth':
+    case 'recordStart':
+    case 'recordFormatted':
+      return record(acts, volumeId, who, step);
     case 'createArray':
       return tools.createArray(step);
     case 'assembleArray':
       return tools.assembleArray(step.arrayUUID, step.name, step.members);
     case 'writeStamps':
       return writeStamps(acts, step);
-    case 'recordBirth':
-      return writeBirth(acts, volumeId, who, step.partitionUUIDs);
-    case 'recordStart':
-      await volumes.mutateStatus(volumeId, (current) => recordStart(current, who, step.record, acts.now()));
-      return;
     case 'makeWritable':
       return kernel.setMdAttribute(step.array, 'array_state', 'active');
     case 'setWriteMostly':
@@ -151,18 +190,7 @@ export async function actStageStep(
       memory.filesystem = await probeFilesystem(acts, step.array);
       return;
     case 'makeFilesystem':
-      await tools.makeFilesystem({
-        device: step.array,
-        fsType: step.fsType,
-        uuid: step.uuid,
-        label: step.label,
-        sectorSize: step.sectorSize,
-      });
-      memory.filesystem = { kind: 'filesystem', fsType: step.fsType, uuid: step.uuid };
-      return;
-    case 'recordFormatted':
-      await volumes.mutate(volumeId, (current) => formatted(current, who, acts.now()));
-      return;
+      return makeFilesystem(acts, memory, step);
     case 'mount':
       await ensureDirectory(step.target);
       return kernel.mount(step.array, step.target, step.fsType, step.options);

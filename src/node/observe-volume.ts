@@ -114,6 +114,7 @@ export function arrayOf(array: MdArray, snapshot: NodeSnapshot): ArraySeen {
     raidDisks: array.raidDisks,
     degraded: array.degraded,
     syncAction: array.syncAction,
+    resyncPending: array.resyncStart !== 'none',
     ...(isSyncing ? { syncFraction: syncDoneSectors / syncTotalSectors } : {}),
     sizeBytes: array.sizeBytes,
     members,

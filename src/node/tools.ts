@@ -109,9 +109,9 @@ export class SystemTools implements Tools {
         ? ['--level=1']
         : ['--level=10', `--layout=n${wanted.layoutCopies}`, `--chunk=${RAID10_CHUNK_BYTES / KIB}K`];
     const args = [
-      `--config=${await this.#mdadmConf()}`,
       '--create',
       `/dev/md/${wanted.name}`,
+      `--config=${await this.#mdadmConf()}`,
       '--run',
       '--metadata=1.2',
       `--homehost=${MD_HOMEHOST}`,
@@ -132,7 +132,7 @@ export class SystemTools implements Tools {
   async assembleArray(arrayUUID: string, name: string, members: readonly string[]): Promise<void> {
     const config = `--config=${await this.#mdadmConf()}`;
     const uuid = `--uuid=${arrayUUID.replaceAll('-', '')}`;
-    await runChecked('mdadm', [config, '--assemble', `/dev/md/${name}`, '--readonly', '--run', uuid, ...members]);
+    await runChecked('mdadm', ['--assemble', `/dev/md/${name}`, config, '--readonly', '--run', uuid, ...members]);
   }
 
   async probeFilesystem(device: string): Promise<ProbedFilesystem | undefined> {

@@ -62,6 +62,18 @@ function checkContext(request: StageRequest, volume: MeshStorVolume): void {
   );
 }
 
+/** SINGLE_NODE_SINGLE_WRITER: one pod at a time has it (CSI spec, NodePublishVolume). */
+function refuseSecondTarget(world: ConsumerWorld, stagingPath: string, targetPath: string): void {
+  const other = world.mounts.find(
+    ({ mountPoint, isOurs }) => isOurs && mountPoint !== stagingPath && mountPoint !== targetPath,
+  );
+  if (other === undefined) return;
+  throw new DomainError(
+    'precondition',
+    `publishing ${world.volume.metadata.name} at ${targetPath}: its access mode allows one writer, and it is published at ${other.mountPoint}`,
+  );
+}
+
 /** The member that a step of preparation is for. */
 function memberOf(step: StageStep): string | undefined {
   switch (step.kind) {
@@ -129,6 +141,7 @@ export class VolumeNodeOperations implements NodeOperations {
     const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath, targetPath] };
     const plan = async (): Promise<Plan<PublishStep>> => {
       const world = await this.#world(volumeId, look);
+      if (request.singleWriter) refuseSecondTarget(world, stagingPath, targetPath);
       return planPublish(world, {
         stagingPath,
         targetPath,

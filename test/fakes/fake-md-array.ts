@@ -180,6 +180,7 @@ export class FakeMdArray extends BlockDevice {
         ? { syncDoneSectors: this.syncDoneSectors, syncTotalSectors: this.shape.usedSizeBytes / SECTOR, syncSpeed: 0 }
         : {}),
       syncMax: this.attributes.get('sync_max') ?? 'max',
+      resyncStart: this.syncAction === 'resync' ? '0' : 'none',
       members: this.members.map((member) => ({
         name: member.device.name,
         path: `/dev/${member.device.name}`,

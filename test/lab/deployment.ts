@@ -157,6 +157,29 @@ async function send(api: ApiServer, method: string, path: string, body: unknown)
   return JSON.parse(text) as Record<string, unknown>;
 }
 
+/** What scenarios look at. */
+export interface ApiObject {
+  readonly metadata: { readonly name: string; readonly annotations?: Readonly<Record<string, string>> };
+  readonly spec: Readonly<Record<string, unknown>>;
+  readonly status?: {
+    readonly phase?: string;
+    readonly mdState?: string;
+    readonly ready?: string;
+    readonly nodeName?: string;
+    readonly partitions?: readonly {
+      readonly nodeID: string;
+      readonly state: string;
+      readonly partitionUUID: string;
+    }[];
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly reason: string;
+      readonly message: string;
+    }[];
+  };
+}
+
 export class Deployment {
   readonly api: ApiServer;
   readonly kubeconfig: string;
@@ -192,13 +215,16 @@ export class Deployment {
   }
 
   /** An object of the driver's API group as it is now; undefined when there is none. */
-  async object(
-    plural: 'meshstorvolumes' | 'meshstornodedevices',
-    name: string,
-  ): Promise<Record<string, unknown> | undefined> {
+  async object(plural: 'meshstorvolumes' | 'meshstornodedevices', name: string): Promise<ApiObject | undefined> {
     const answer = await fetch(`${this.api.url}/apis/csi.meshstor.io/v1alpha1/${plural}/${name}`);
     if (answer.status === 404) return undefined;
-    return (await answer.json()) as Record<string, unknown>;
+    return (await answer.json()) as ApiObject;
+  }
+
+  /** All objects of a kind. */
+  async list(plural: 'meshstorvolumes' | 'meshstornodedevices'): Promise<readonly ApiObject[]> {
+    const answer = await fetch(`${this.api.url}/apis/csi.meshstor.io/v1alpha1/${plural}`);
+    return ((await answer.json()) as { readonly items: readonly ApiObject[] }).items;
   }
 
   async stop(): Promise<void> {

@@ -8,7 +8,7 @@ grep '^md' /proc/mdstat | sed 's/^/array: /'
 dmsetup ls 2>/dev/null | grep '^meshstor-' | sed 's/^/device mapper: /'
 grep -h '^nqn.2025-12.io.meshstor:' /sys/class/nvme/nvme*/subsysnqn 2>/dev/null | sed 's/^/connection: /'
 ls /sys/kernel/config/nvmet/subsystems 2>/dev/null | sed 's/^/export: /'
-grep -E ' /(var/lib/kubelet|staging)[^ ]* ' /proc/mounts | sed 's/^/mount: /'
+grep ' /var/lib/kubelet/' /proc/mounts | sed 's/^/mount: /'
 true`;
 
 /** What the driver has on a node: partitions, arrays, device mapper devices, connections, exports, mounts. One line each. */

@@ -159,6 +159,7 @@ export class InProcessCluster {
       stagingPath: `${STAGING}/${volumeId}`,
       access: { kind: 'mount', fsType: 'xfs', mountFlags: [] },
       readOnly: false,
+      singleWriter: true,
       publishContext: { epoch: String(epoch), attachmentID },
     };
   }

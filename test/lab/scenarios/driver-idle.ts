@@ -1,0 +1,124 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Machine } from '../machine.ts';
+import { createVolume } from '../kubelet.ts';
+import type { PodVolume } from '../kubelet.ts';
+import type { Scenario, ScenarioContext } from '../scenario.ts';
+import type { Driver } from '../with-driver.ts';
+import { untilUsable, withDriver } from '../with-driver.ts';
+
+const MIB = 1024 * 1024;
+const VOLUMES = 10;
+/** More than two passes of 10 s and a heartbeat of 15 s. */
+const CYCLE_MS = 25_000;
+const RSS_LIMIT_MIB = 120;
+const TRACE = '/sys/kernel/tracing';
+
+/** Programs started on the node while `work` runs, by the kernel's own record. The work must not run commands there itself. */
+async function programsDuring(machine: Machine, work: () => Promise<void>): Promise<readonly string[]> {
+  await machine.run(`mountpoint -q ${TRACE} || mount -t tracefs none ${TRACE}
+    cd ${TRACE} && echo 0 > tracing_on && echo > trace && echo 1 > events/sched/sched_process_exec/enable && echo 1 > tracing_on`);
+  await work();
+  const trace = await machine.run(
+    `cd ${TRACE} && echo 0 > tracing_on && echo 0 > events/sched/sched_process_exec/enable && grep -o 'filename=[^ ]*' trace || true`,
+  );
+  const programs = trace
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.replace(/^filename=.*\//, ''));
+  // The shell and the tools of the two commands around the work.
+  return programs.filter(
+    (program) => !['sh', 'bash', 'grep', 'cat', 'mountpoint', 'mount', 'mkdir', 'dirname'].includes(program),
+  );
+}
+
+async function ticks(machine: Machine, pid: number): Promise<number> {
+  const stat = (await machine.run(`cat /proc/${pid}/stat`)).replace(/^.*\) /, '').split(' ');
+  return Number(stat[11]) + Number(stat[12]);
+}
+
+async function pidOfRole(machine: Machine): Promise<number> {
+  return Number((await machine.run('pgrep -f "meshstor.mjs node"')).trim().split('\n')[0]);
+}
+
+/** CPU seconds of a loop that does the same everywhere: what a second of this machine is worth. */
+async function calibration(machine: Machine): Promise<number> {
+  const loop =
+    'let h = 0; for (let i = 0; i < 2e8; i += 1) h = (h * 31 + i) | 0; const u = process.cpuUsage(); console.log((u.user + u.system) / 1e6)';
+  return Number(await machine.run([process.execPath, '-e', loop], { timeoutMs: 120_000 }));
+}
+
+async function stageAll(context: ScenarioContext, driver: Driver): Promise<PodVolume[]> {
+  const volumes: PodVolume[] = [];
+  for (let index = 0; index < VOLUMES; index += 1) {
+    const volumeId = await createVolume(driver.deployment.controller, {
+      name: `idle-${index}`,
+      sizeBytes: 512 * MIB,
+      consumer: 'node1',
+    });
+    const volume = await driver.kubelet.attach(volumeId, 'node1');
+    if (index > 0) await driver.kubelet.stage(volume);
+    else await checkStagePrograms(context, driver, volume);
+    volumes.push(volume);
+  }
+  return volumes;
+}
+
+/** The first stage starts mdadm, blkid and mkfs, once each. */
+async function checkStagePrograms(context: ScenarioContext, driver: Driver, volume: PodVolume): Promise<void> {
+  const node1 = context.cluster.node('node1');
+  const programs = await programsDuring(node1, () => driver.kubelet.stage(volume));
+  context.note(`NodeStage of a new volume started: ${programs.join(', ')}`);
+  if ([...programs].sort().join(' ') !== 'blkid mdadm mkfs.xfs')
+    throw new Error(`programs started by a stage: ${programs.join(', ')}`);
+}
+
+async function measureIdle(context: ScenarioContext): Promise<void> {
+  const node1 = context.cluster.node('node1');
+  const pid = await pidOfRole(node1);
+  const programs = await programsDuring(node1, () => sleep(CYCLE_MS));
+  if (programs.length > 0) throw new Error(`an idle cycle of ${CYCLE_MS / 1000} s started ${programs.join(', ')}`);
+  context.note(`${CYCLE_MS / 1000} s with ${VOLUMES} staged volumes: 0 programs started`);
+  const before = await ticks(node1, pid);
+  const woken = await secondsAwake(node1, pid, 100);
+  const cpuSeconds = ((await ticks(node1, pid)) - before) / 100;
+  const loopSeconds = await calibration(node1);
+  const rss = Number((await node1.run(`awk '/VmRSS/ {print $2}' /proc/${pid}/status`)).trim()) / 1024;
+  context.note(
+    `node process: ${rss.toFixed(0)} MiB RSS; ${cpuSeconds.toFixed(2)} CPU s in 100 idle s beside ${loopSeconds.toFixed(2)} s of the calibration loop (ratio ${(cpuSeconds / loopSeconds).toFixed(2)})`,
+  );
+  context.note(`its main thread woke in ${woken} of 100 seconds (passes and heartbeats: at most 17)`);
+  if (rss > RSS_LIMIT_MIB)
+    throw new Error(`the node process takes ${rss.toFixed(0)} MiB, the limit is ${RSS_LIMIT_MIB}`);
+  if (woken > 45) throw new Error(`the node process woke in ${woken} of 100 idle seconds`);
+}
+
+/** In how many of so many seconds the main thread of the process was woken. */
+async function secondsAwake(machine: Machine, pid: number, seconds: number): Promise<number> {
+  const look = `before=$(awk '/^voluntary/ {print $2}' /proc/${pid}/task/${pid}/status); awake=0
+    for i in $(seq ${seconds}); do sleep 1; now=$(awk '/^voluntary/ {print $2}' /proc/${pid}/task/${pid}/status)
+    [ "$now" = "$before" ] || awake=$((awake + 1)); before=$now; done; echo $awake`;
+  return Number(await machine.run(look, { timeoutMs: (seconds + 120) * 1000 }));
+}
+
+async function run(context: ScenarioContext): Promise<void> {
+  await withDriver(context, {}, async (driver) => {
+    await untilUsable(driver.deployment, 2 * context.cluster.nodes.length);
+    const volumes = await context.step(`${VOLUMES} volumes are staged on node1`, () => stageAll(context, driver));
+    await sleep(5000);
+    await context.step('idle cycles are measured', () => measureIdle(context));
+    await context.step('all are taken down and deleted', async () => {
+      for (const volume of volumes) {
+        await driver.kubelet.unstage(volume);
+        await driver.kubelet.detach(volume);
+        await driver.kubelet.deleteVolume(volume.volumeId);
+      }
+    });
+  });
+}
+
+export const driverIdle: Scenario = {
+  name: 'driver-idle',
+  title: 'a node with ten staged volumes starts no program, is small and sleeps',
+  nodes: 2,
+  run,
+};
