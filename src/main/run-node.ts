@@ -155,6 +155,7 @@ async function startRole(
 /** Runs until told to stop. `onStep`: told of every step that was carried out. */
 export async function runNode(options: NodeOptions, onStep?: OnStep): Promise<void> {
   const log = createLog({ level: options.logLevel, fields: { node: options.nodeName } });
+  log.info('node role starts', { version: VERSION });
   endOnUnexpectedErrors(log);
   const stopToggling = toggleDebugOnSignal(log);
   const stopped = untilToldToStop(log);

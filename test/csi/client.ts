@@ -55,7 +55,12 @@ export function connectCsi(socketPath: string): CsiClient {
   const csi = loadCsiPackage();
   const address = `unix:${socketPath}`;
   // What kubelet and the sidecars send.
-  const options = { 'grpc.default_authority': 'localhost' };
+  const options = {
+    'grpc.default_authority': 'localhost',
+    // A driver that is still starting is found soon after it serves.
+    'grpc.initial_reconnect_backoff_ms': 200,
+    'grpc.max_reconnect_backoff_ms': 1000,
+  };
   const identity = new csi.Identity(address, credentials.createInsecure(), options);
   const controller = new csi.Controller(address, credentials.createInsecure(), options);
   const node = new csi.Node(address, credentials.createInsecure(), options);
