@@ -233,7 +233,12 @@ export function recordStart(
     throw refusal(volume, `partition ${notSynced.partitionUUID} is ${notSynced.state}, not Synced`);
   if (emptyColumns(volume, synced).length > 0) throw refusal(volume, 'a column would have no member that is Synced');
   const started = (entry: PartitionStatus): PartitionStatus => startedEntry(volume, entry, record, who.epoch, now);
-  return finish(volume, withEntries(status, started, { releasedEpoch: 0 }));
+  // From here on pods may write: an empty state would let a detach take the array for not in use. The next report says more.
+  const isKnown = status.mdState !== '' && status.mdState !== 'missing';
+  return finish(
+    volume,
+    withEntries(status, started, { releasedEpoch: 0, mdState: isKnown ? status.mdState : 'clean' }),
+  );
 }
 
 const STALE_WHEN_UNCLEAN: ReadonlySet<PartitionState> = new Set([

@@ -2,6 +2,7 @@
 import { expect } from 'chai';
 import { DomainError } from '../../src/api/errors.ts';
 import type { DomainErrorKind } from '../../src/api/errors.ts';
+import { recordStart } from '../../src/plan/records.ts';
 import { createRequest, FakeCluster } from '../fakes/fake-cluster.ts';
 import type { Replica } from '../fakes/fake-cluster.ts';
 
@@ -129,6 +130,22 @@ describe('unpublishVolume', () => {
     await expectKind(operations.unpublishVolume(NAME, 'n1'), 'precondition', 'in use', 'unstage');
     await expectKind(operations.unpublishVolume(NAME, ''), 'precondition');
     expect(cluster.status(NAME)).to.include({ nodeName: 'n1', attachmentEpoch: 1 });
+  });
+
+  it('leaves a consumer alone from its start record on, before it has reported anything', async () => {
+    cluster.writeStatus(NAME, () => ({ releasedEpoch: 1, mdState: '' }));
+    await expectKind(operations.unpublishVolume(NAME, 'n1'), 'unavailable');
+    cluster.confirm(NAME);
+    await operations.publishVolume(NAME, 'n1');
+    cluster.confirm(NAME);
+    const { attachmentEpoch: epoch, attachmentID, partitions } = cluster.status(NAME);
+    const who = { nodeName: 'n1', machineID: 'machine-of-n1', epoch, attachmentID };
+    const synced = partitions.map(({ partitionUUID }) => partitionUUID);
+    const record = { synced, syncing: [], missing: [], missingAreStale: false };
+    cluster.writeStatus(NAME, () => recordStart(cluster.volume(NAME), who, record, '2026-06-01T00:00:00Z') ?? {});
+    expect(cluster.status(NAME).releasedEpoch).to.equal(0);
+    await expectKind(operations.unpublishVolume(NAME, 'n1'), 'precondition', 'in use');
+    expect(cluster.status(NAME)).to.include({ nodeName: 'n1', attachmentEpoch: 3 });
   });
 
   for (const [what, change] of [

@@ -136,6 +136,21 @@ describe('records of a consumer', () => {
     expect(clean.partitions[1]).to.not.have.property('stale');
   });
 
+  it('say at the start already that an array is in use, whatever was known before', () => {
+    const made = cluster(['Synced', 'Synced']);
+    const who = whoOf(made, made.node('node-0'));
+    const record = { synced: uuids(made), syncing: [], missing: [], missingAreStale: false };
+    for (const [before, after] of [
+      ['', 'clean'],
+      ['missing', 'clean'],
+      ['degraded', 'degraded'],
+    ] as const) {
+      made.status = { ...made.status, mdState: before, releasedEpoch: 0 };
+      const next = recordStart(made.volume, who, record, LATER);
+      expect((next ?? made.status).mdState).to.equal(after);
+    }
+  });
+
   it('refuse a start that leaves a Synced member unmentioned, or a column without one', () => {
     const made = cluster(['Synced', 'Synced']);
     const [p0, p1] = uuids(made);
