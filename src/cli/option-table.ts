@@ -43,7 +43,7 @@ export function longName(spec: OptionSpec): string {
 }
 
 interface Source {
-  /** For the complaint: `option --grace-ms` or `environment variable MESHSTOR_GRACE_MS`. */
+  /** For the complaint: `option --lock-file` or `environment variable MESHSTOR_LOCK_FILE`. */
   readonly name: string;
   readonly texts: readonly string[];
 }

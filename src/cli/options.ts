@@ -12,7 +12,6 @@ import {
   parseBoolean,
   parseDriveSelector,
   parseHostPort,
-  parseInteger,
   parseIpAddress,
   parseLogLevel,
   parseName,
@@ -53,8 +52,6 @@ export interface NodeOptions extends CommonOptions {
   readonly sysRoot: string;
   /** Where the host's root directory is seen from here: `/` outside a container. */
   readonly hostRoot: string;
-  /** How long a lost path is waited for before its member is recorded `Missing` and dropped (SPEC §7.2). */
-  readonly graceMs: number;
   /** Held for the life of the process: one node process per node. */
   readonly lockFile: string;
 }
@@ -169,14 +166,6 @@ export const NODE_OPTIONS = {
     group: 'Node options:',
     parse: parseIpAddress,
   },
-  graceMs: {
-    flag: '--grace-ms <milliseconds>',
-    env: ['MESHSTOR_GRACE_MS'],
-    help: 'how long a lost path is waited for before its member is dropped',
-    group: 'Node options:',
-    default: '1000',
-    parse: (text: string) => parseInteger(text, 0, 600_000),
-  },
   lockFile: {
     flag: '--lock-file <file>',
     env: ['MESHSTOR_LOCK_FILE'],
@@ -250,7 +239,6 @@ export function nodeOptions(flags: Readonly<Record<string, unknown>>, env: Envir
     initializeBlank: values.initializeBlank === true,
     sysRoot: values.sysRoot ?? '/',
     hostRoot: values.hostRoot ?? '/',
-    graceMs: values.graceMs ?? 1000,
     lockFile: values.lockFile ?? '/run/meshstor/node.lock',
     ...(values.nvmeTcpAddress === undefined ? {} : { nvmeTcpAddress: values.nvmeTcpAddress }),
   };

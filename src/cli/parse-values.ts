@@ -55,14 +55,6 @@ export function parseBoolean(text: string): boolean {
   throw new RuleError('true or false');
 }
 
-export function parseInteger(text: string, minimum: number, maximum: number): number {
-  const value = Number(text);
-  if (!/^[0-9]+$/.test(text) || value < minimum || value > maximum) {
-    throw new RuleError(`a whole number from ${minimum} to ${maximum}`);
-  }
-  return value;
-}
-
 export function parseAbsolutePath(text: string): string {
   if (!text.startsWith('/') || text.includes('\0')) throw new RuleError('an absolute path');
   return text;

@@ -43,7 +43,6 @@ describe('command line', () => {
       initializeBlank: false,
       sysRoot: '/',
       hostRoot: '/',
-      graceMs: 1000,
       lockFile: '/run/meshstor/node.lock',
     });
   });
@@ -53,7 +52,7 @@ describe('command line', () => {
       ...['node', '--node-name=n', '--csi-endpoint', 'unix:///a/b.sock', '--kubeconfig', '/k', '--log-level', 'debug'],
       ...['--metrics-address', '[::1]:0', '--drive-selector', 'model=Sam sung*,serial=S1,label/a.b/c=d'],
       ...['--drive-selector', 'path=/dev/nvme1n1', '--initialize-blank', '--nvme-tcp-address', 'fd00::1'],
-      ...['--grace-ms', '0', '--lock-file', '/l', '--host-root', '/host', '--sys-root', '/t'],
+      ...['--lock-file', '/l', '--host-root', '/host', '--sys-root', '/t'],
     ]);
     expect(node).to.deep.equal({
       csiEndpoint: 'unix:///a/b.sock',
@@ -65,7 +64,6 @@ describe('command line', () => {
       driveSelectors: [{ model: 'Sam sung*', serial: 'S1', nodeLabels: { 'a.b/c': 'd' } }, { path: '/dev/nvme1n1' }],
       initializeBlank: true,
       nvmeTcpAddress: 'fd00::1',
-      graceMs: 0,
       lockFile: '/l',
       hostRoot: '/host',
       sysRoot: '/t',
@@ -151,7 +149,6 @@ describe('command line', () => {
     ['a bad level', ['controller', '--log-level', 'loud'], {}, ['--log-level', '"loud"', 'error, warn, info, debug']],
     ['a bad port', ['controller', '--metrics-address', 'a:65536'], {}, ['--metrics-address', '65535']],
     ['an address without port', ['controller', '--metrics-address', '::1'], {}, ['--metrics-address', 'HOST:PORT']],
-    ['a bad grace', ['node', '--node-name', 'n', '--grace-ms', '1.5'], {}, ['--grace-ms', '"1.5"', '600000']],
     ['a bad switch', ['node', '--initialize-blank=yes'], { NODE_NAME: 'n' }, ['--initialize-blank', 'true or false']],
     ['a bad address', ['node', '--nvme-tcp-address', 'host'], { NODE_NAME: 'n' }, ['--nvme-tcp-address', 'IPv4']],
     [
@@ -182,7 +179,7 @@ describe('command line', () => {
     const flat = stdout.replace(/\s+/g, ' ');
     for (const word of [
       '--drive-selector',
-      'MESHSTOR_GRACE_MS, default 1000',
+      'MESHSTOR_LOCK_FILE, default /run/meshstor/node.lock',
       'NODE_NAME]',
       'Examples:',
       'Drive options:',
