@@ -53,7 +53,7 @@ export function requireAttachable(volume: MeshStorVolume): void {
     throw new DomainError('precondition', `attach volume ${name}: StatusLost: ${STATUS_LOST_MESSAGE}`);
   }
   if (isWitnessBehind(volume)) {
-    const why = 'its object is older than its disks, see the condition; go on with "meshstor recover"';
+    const why = 'its object is older than its disks; restore its status from the backup that the condition asks for';
     throw new DomainError('precondition', `attach volume ${name}: WitnessBehind: ${why}`);
   }
 }

@@ -111,7 +111,7 @@ export function witnessBehind(world: Traces): string | undefined {
   if (ahead === undefined) return undefined;
   const seen = `epoch ${ahead.epoch}${ahead.attachmentID === undefined ? '' : `, attachment ${ahead.attachmentID}`}`;
   const recorded = `epoch ${epoch}, attachment ${attachmentID === '' ? 'none' : attachmentID}`;
-  return `${ahead.what} carries ${seen}, the volume's object says ${recorded}: it is older than the data, nothing is done until somebody runs meshstor recover`;
+  return `${ahead.what} carries ${seen}, the volume's object says ${recorded}: it is older than the data and nothing is done; restore its status from a backup of ${seen} or later`;
 }
 
 /** Why the array in the kernel may not be used: it, or a member of it, is not of the CR's epoch (SPEC §7.1). */
