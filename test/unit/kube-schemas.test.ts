@@ -14,7 +14,7 @@ import {
   VOLUME_STATUS_DISPLAY_KEYS,
   VOLUME_STATUS_KEYS,
 } from '../../src/api/fields.ts';
-import { findDefinitionFolder } from '../../src/kube/schemas.ts';
+import { findDefinitionFolder } from '../../src/kube/schema-validators.ts';
 import { createApiServer } from '../lab/api-server/index.ts';
 
 interface Node {
