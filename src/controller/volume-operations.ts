@@ -111,7 +111,8 @@ export class VolumeOperations implements ControllerOperations {
   }
 
   async #settle(volume: MeshStorVolume, plan: PlacementPlan | undefined): Promise<MeshStorVolume> {
-    const settled = plan === undefined ? volume : await this.#placer.writePlan(volume, plan);
+    const settled =
+      plan === undefined ? await writeNew(this.#parts.volumes, volume) : await this.#placer.writePlan(volume, plan);
     const { uid, name } = volume.metadata;
     await untilCached(this.#parts, name, (cached) => cached?.metadata.uid === uid, this.#limits.cacheMs);
     return settled;
@@ -256,6 +257,15 @@ export class VolumeOperations implements ControllerOperations {
 
 function unsettled(volumeId: string): DomainError {
   return new DomainError('unavailable', `create volume ${volumeId}: it came and went meanwhile; try again`);
+}
+
+/** A volume that waits for its first attach says so: phase `New`, nothing placed. Changes nothing once there is a status. */
+export async function writeNew(volumes: ControllerParts['volumes'], volume: MeshStorVolume): Promise<MeshStorVolume> {
+  if (volume.status !== undefined || isStatusLost(volume)) return volume;
+  return volumes.mutateStatus(volume.metadata.name, (current) => {
+    if (current.status !== undefined || isStatusLost(current) || isBeingDeleted(current)) return undefined;
+    return deriveStatus(current, EMPTY_STATUS);
+  });
 }
 
 /** The status of a volume that goes; undefined when it says so already. `precondition` while it is attached. */

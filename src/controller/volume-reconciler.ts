@@ -12,7 +12,7 @@ import { aboutVolume, isBeingDeleted, isStatusLost, STATUS_LOST_MESSAGE, timesta
 import type { Part, Placer, PlacementPlan } from './placer.ts';
 import { RefusedNodes } from './refused-nodes.ts';
 import { findGap, isUnborn, membersOfBrokenCopies, silentMembers } from './replacement.ts';
-import { markDeleting, withStatusLost } from './volume-operations.ts';
+import { markDeleting, withStatusLost, writeNew } from './volume-operations.ts';
 
 export interface ReconcileOutcome {
   /** Look again after this time, whatever happens. */
@@ -42,6 +42,8 @@ export class VolumeReconciler {
     if (isBeingDeleted(volume)) return this.#finishDeletion(volume);
     await this.#ensureFinalizer(volume);
     if (isStatusLost(volume)) return this.#reportStatusLost(volume);
+    // Made by hand, or its creator died before it wrote more.
+    if (volume.status === undefined) await writeNew(this.#parts.volumes, volume);
     if (isUnborn(volume)) return this.#completePlacement(volume);
     await this.#derive(name);
     return {};

@@ -34,7 +34,7 @@ describe('publishVolume', () => {
   });
 
   it('places a new volume with the consumer as holder, and attaches it at epoch 1', async () => {
-    expect(cluster.volume(NAME).status).to.equal(undefined);
+    expect(cluster.status(NAME)).to.deep.include({ phase: 'New', partitions: [], nodeName: '' });
     const published = await operations.publishVolume(NAME, 'n2');
     const status = cluster.status(NAME);
     expect(published).to.deep.equal({ epoch: 1, attachmentID: status.attachmentID });

@@ -1,5 +1,6 @@
 /** What the controller does by itself: the end of volumes, and places that could not be kept. */
 import { expect } from 'chai';
+import { DomainError } from '../../src/api/errors.ts';
 import type { PartitionStatus } from '../../src/api/volume.ts';
 import { startController } from '../../src/controller/controller.ts';
 import { KeyedLock } from '../../src/support/keyed-lock.ts';
@@ -56,6 +57,38 @@ describe('the end of a volume', () => {
     await replica.operations.unpublishVolume(metadata.name, 'n1');
     await replica.reconciler.reconcile(metadata.name);
     expect(cluster.status(metadata.name).phase).to.equal('Deleting');
+  });
+});
+
+describe('a volume that waits for its first attach', () => {
+  it('is New, with what it should have, from its creation on', async () => {
+    const cluster = new FakeCluster().withNodes(2);
+    const { operations } = cluster.replica();
+    const created = await operations.createVolume(createRequest({ preferredNodes: ['n1', 'n2'] }));
+    const expected = { phase: 'New', ready: '0/2', totalDevices: 2, degradedDevices: 0, mdState: '' };
+    expect(created.status).to.include(expected);
+    expect(cluster.status(NAME)).to.include(expected);
+    const writes = cluster.volumeServer.writes.length;
+    await operations.createVolume(createRequest({ preferredNodes: ['n1', 'n2'] }));
+    expect(cluster.volumeServer.writes, 'a repeated call changes nothing').to.have.length(writes);
+  });
+
+  it('becomes New later when its creator died before that, unless it has data somewhere', async () => {
+    const cluster = new FakeCluster().withNodes(2);
+    const { operations, reconciler } = cluster.replica();
+    cluster.volumes.failNext('mutateStatus', new DomainError('unavailable', 'cut off'));
+    expect(await operations.createVolume(createRequest()).catch((error: unknown) => String(error))).to.include(
+      'cut off',
+    );
+    expect(cluster.volume(NAME).status).to.equal(undefined);
+    await reconciler.reconcile(NAME);
+    expect(cluster.status(NAME)).to.include({ phase: 'New', ready: '0/2' });
+    const { status: _lost, ...born } = cluster.volume(NAME);
+    cluster.volumeServer.put(born);
+    cluster.writeSpec(NAME, { activatedAt: '2026-06-01T00:00:00Z' });
+    await reconciler.reconcile(NAME);
+    expect(cluster.status(NAME).conditions.map(({ type }) => type)).to.deep.equal(['StatusLost']);
+    expect(cluster.status(NAME).ready, 'it is not a new one').to.equal('');
   });
 });
 

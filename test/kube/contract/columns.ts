@@ -110,7 +110,7 @@ function statusOf(phase: string, mdState: string, active: number, nodeName: stri
 }
 
 /** Ages replaced by a word of the width of `12s`, and no blanks at the ends. */
-function plain(text: string): string {
+export function plain(text: string): string {
   const lines = text.trimEnd().split('\n');
   const at = (lines[0] ?? '').indexOf('AGE');
   return lines
@@ -122,6 +122,6 @@ function plain(text: string): string {
     .join('\n');
 }
 
-function onPath(program: string): boolean {
+export function onPath(program: string): boolean {
   return (process.env['PATH'] ?? '').split(':').some((folder) => existsSync(`${folder}/${program}`));
 }
