@@ -21,6 +21,8 @@ export interface ReconcileOutcome {
 
 /** A volume that waits for somebody is looked at again: silence makes no event. */
 const WAITING_MS = 10_000;
+/** What was just written comes back by the watch; this is for a cache that is behind. */
+const SOON_MS = 1000;
 
 export class VolumeReconciler {
   readonly #parts: ControllerParts;
@@ -61,8 +63,10 @@ export class VolumeReconciler {
         events.record(aboutVolume(volume), 'Warning', 'DeletionWaits', message);
         return { requeueAfterMs: WAITING_MS };
       }
-      await volumes.mutateStatus(name, (current) => markDeleting(current, timestamp(clock)));
-      return { requeueAfterMs: 0 };
+      // Goes on with what is there now: the cache may not know yet.
+      return this.#finishDeletion(
+        await volumes.mutateStatus(name, (current) => markDeleting(current, timestamp(clock))),
+      );
     }
     const left = await this.#releaseGoneHolders(volume);
     if (left > 0) return { requeueAfterMs: WAITING_MS };
@@ -86,16 +90,19 @@ export class VolumeReconciler {
       if (await this.#isGone(node)) gone.add(node);
     }
     if (gone.size === 0) return entries.length;
+    const outcome = { isMine: false };
     const after = await volumes.mutateStatus(volume.metadata.name, (current) => {
       const status = current.status;
+      outcome.isMine = false;
       if (status?.phase !== 'Deleting') return undefined;
       const partitions = status.partitions.filter((entry) => !gone.has(entry.nodeID));
       if (partitions.length === status.partitions.length) return undefined;
+      outcome.isMine = true;
       return deriveStatus(current, { ...status, partitions });
     });
     const nodes = [...gone].sort().join(', ');
     const message = `released from node ${nodes}, which is gone; partitions there are unknown if it returns`;
-    events.record(aboutVolume(after), 'Warning', 'HolderGone', message);
+    if (outcome.isMine) events.record(aboutVolume(after), 'Warning', 'HolderGone', message);
     return after.status?.partitions.length ?? 0;
   }
 
@@ -114,7 +121,7 @@ export class VolumeReconciler {
     const silent = silentMembers(volume, (node) => this.#heartbeats.ageOfNodeMs(node));
     if (silent.length > 0) {
       await this.#giveUp(name, silent, 'its holder is silent');
-      return { requeueAfterMs: 0 };
+      return { requeueAfterMs: SOON_MS };
     }
     const gap = findGap(volume);
     if (gap !== undefined) {
@@ -131,17 +138,21 @@ export class VolumeReconciler {
     const { volumes, events, clock } = this.#parts;
     const uuids = new Set(entries.map((entry) => entry.partitionUUID));
     const updatedAt = timestamp(clock);
+    const outcome = { isMine: false };
     const after = await volumes.mutateStatus(name, (current) => {
       const status = current.status;
+      outcome.isMine = false;
       if (status === undefined || !isUnborn(current) || isBeingDeleted(current)) return undefined;
       const isGivenUp = (entry: PartitionStatus): boolean =>
         uuids.has(entry.partitionUUID) && entry.state !== 'Deleting';
       if (!status.partitions.some(isGivenUp)) return undefined;
+      outcome.isMine = true;
       const partitions = status.partitions.map((entry): PartitionStatus =>
         isGivenUp(entry) ? { ...entry, state: 'Deleting', updatedAt } : entry,
       );
       return deriveStatus(current, { ...status, partitions });
     });
+    if (!outcome.isMine) return;
     const where = entries.map(({ nodeID, device }) => `${nodeID}/${device}`).join(', ');
     events.record(aboutVolume(after), 'Warning', 'PlacementGivenUp', `gave up the place on ${where}: ${why}`);
   }

@@ -15,7 +15,7 @@ export class ObjectCache<T extends { readonly metadata: ObjectMeta }> implements
   #objects = new Map<string, T>();
   /** Everything up to here has been told by the watch. */
   #seen = 0n;
-  /** Own writes since the last complete list. */
+  /** Answers to own requests since the last complete list. */
   #own = new Set<T>();
 
   constructor(options: CacheOptions<T>) {
@@ -45,7 +45,7 @@ export class ObjectCache<T extends { readonly metadata: ObjectMeta }> implements
       const object = this.#options.read(item);
       if (object !== undefined) after.set(object.metadata.name, object);
     }
-    // What we wrote after this list was taken is newer than the list. Anything else above its version stems from a time
+    // What we were answered after this list was taken is newer than the list. Anything else above its version stems from a time
     // that the server, restored from a backup, knows nothing of.
     for (const [name, object] of before) {
       if (this.#own.has(object) && versionOf(object.metadata.resourceVersion) > version) after.set(name, object);
@@ -79,7 +79,7 @@ export class ObjectCache<T extends { readonly metadata: ObjectMeta }> implements
     if (version > this.#seen) this.#seen = version;
   }
 
-  /** Takes in the answer to an own write. What the watch has told already, perhaps with the object's end, it knows better. */
+  /** Takes in the answer to an own write or read. What the watch has told already, perhaps with the object's end, it knows better. */
   written(object: T): void {
     const version = versionOf(object.metadata.resourceVersion);
     if (version <= this.#seen) return;

@@ -193,7 +193,11 @@ export class KubeStore<T extends { readonly metadata: ObjectMeta }> implements O
       const raw = (await this.#fetch(name)) as Fields;
       const current = this.#understand(raw, doing);
       const body = compute(raw, current);
-      if (body === undefined) return current;
+      if (body === undefined) {
+        // The cache may be what made the caller believe that there was something to change.
+        this.#cache.written(current);
+        return current;
+      }
       try {
         const path = this.#path(name, subresource);
         return this.#taken(await this.#options.client.request({ method: 'PUT', path, body, doing }), doing);

@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import { DomainError } from '../../src/api/errors.ts';
 import { EMPTY_STATUS } from '../../src/api/volume.ts';
 import type { VolumeSpec } from '../../src/api/volume.ts';
+import { createVolumeStore } from '../../src/kube/index.ts';
 import { VOLUMES, freshName, volume, volumeSpec } from './contract/server.ts';
 import type { Harness } from './harness.ts';
 import { createHarness, until } from './harness.ts';
@@ -101,6 +102,14 @@ describe('KubeStore', () => {
     const after = await store.mutateStatus('v', () => undefined);
     expect(after.metadata.resourceVersion).to.equal(before?.metadata.resourceVersion);
     expect(harness.server.counts.get('PUT')).to.equal(undefined);
+  });
+
+  it('shows what a change that was none has read', async () => {
+    const store = createVolumeStore({ client: harness.client, log: harness.log });
+    await harness.api.create(VOLUMES, volume('v'));
+    expect(store.get('v'), 'nothing watches').to.equal(undefined);
+    await store.mutateStatus('v', () => undefined);
+    expect(store.get('v')?.metadata.name).to.equal('v');
   });
 
   it('loses no update when many writers compute from what they read', async () => {

@@ -167,6 +167,64 @@ describe('a place that cannot be kept', () => {
   });
 });
 
+describe('a reconciler whose cache is behind', () => {
+  /** A volume that waits for its holders, in a cache that shows it. */
+  async function placed(): Promise<{ cluster: FakeCluster; replica: Replica }> {
+    const cluster = new FakeCluster({ lagging: true }).withNodes(3);
+    const replica = cluster.replica();
+    await replica.operations.createVolume(createRequest({ preferredNodes: ['n1'] }));
+    cluster.volumes.deliver();
+    return { cluster, replica };
+  }
+
+  /** Works on the same old object again and again, at the pace that it asks for itself. */
+  async function repeat({ reconciler }: Replica, times = 5): Promise<readonly number[]> {
+    const delays: number[] = [];
+    for (let run = 0; run < times; run += 1) {
+      delays.push((await reconciler.reconcile(NAME)).requeueAfterMs ?? Number.POSITIVE_INFINITY);
+    }
+    return delays;
+  }
+
+  const countOf = (cluster: FakeCluster, reason: string): number =>
+    cluster.events.reasons().filter((other) => other === reason).length;
+
+  it('gives a silent place up once, tells it once, and takes its time', async () => {
+    const { cluster, replica } = await placed();
+    const [silent = ''] = cluster.status(NAME).partitions.flatMap(({ nodeID }) => (nodeID === 'n1' ? [] : [nodeID]));
+    cluster.clock.advance(901_000);
+    cluster.beat(...['n1', 'n2', 'n3'].filter((node) => node !== silent));
+    expect(Math.min(...(await repeat(replica)))).to.be.at.least(1000);
+    expect(countOf(cluster, 'PlacementGivenUp')).to.equal(1);
+  });
+
+  it('releases a holder that is gone once, and tells it once', async () => {
+    const { cluster, replica } = await placed();
+    await replica.operations.deleteVolume(NAME);
+    cluster.volumes.deliver();
+    const [gone = ''] = cluster.status(NAME).partitions.flatMap(({ nodeID }) => (nodeID === 'n1' ? [] : [nodeID]));
+    cluster.nodes.remove(gone);
+    cluster.clock.advance(61_000);
+    cluster.beat('n1');
+    expect(Math.min(...(await repeat(replica)))).to.be.at.least(1000);
+    expect(countOf(cluster, 'HolderGone')).to.equal(1);
+  });
+
+  it('brings a deletion as far as it can at once', async () => {
+    const { cluster, replica } = await placed();
+    cluster.volumeServer.delete(NAME, undefined);
+    cluster.volumes.deliver();
+    expect(Math.min(...(await repeat(replica)))).to.be.at.least(1000);
+    expect(cluster.status(NAME).phase).to.equal('Deleting');
+    const empty = new FakeCluster({ lagging: true }).withNodes(2);
+    await empty.replica().operations.createVolume(createRequest());
+    empty.volumeServer.delete(NAME, undefined);
+    empty.volumes.deliver();
+    await empty.replica().reconciler.reconcile(NAME);
+    expect(empty.volumeServer.objects.size).to.equal(0);
+  });
+});
+
 describe('space that was promised', () => {
   it('is promised to nobody else, even before the cache shows it', async () => {
     const cluster = new FakeCluster({ lagging: true }).withNodes(2, 10 * GIB);
