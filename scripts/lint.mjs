@@ -11,6 +11,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { importRulesFire } from './lint-self-test.mjs';
+import { ensureNpm } from './setup.mjs';
 import { bin, filesBelow, has, inCi, root, run, seconds } from './steps.mjs';
 
 const MAX_LINES = 400;
@@ -149,6 +150,7 @@ function chosen() {
   return Object.fromEntries(names.map((name) => [name, CHECKS[name]]));
 }
 
+ensureNpm();
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const queue = Object.entries(chosen());
 const worker = async () => {

@@ -1,21 +1,20 @@
 // The one place that installs what the project needs and the machine lacks: Debian packages and the npm packages.
 // Every function returns at once, without a word, when nothing is missing.
-//   node scripts/setup.mjs [group …]     groups: build, native-test, lab
+//   node scripts/setup.mjs [group …]     groups: build, native-test, kube, lab
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { root } from './steps.mjs';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-
-/** package → a program, or a pattern for a file, that it brings; the package is needed only if that is not there. */
+/** package → programs, or patterns for files, that it brings; the package is needed only if one of them is not there. */
 const GROUPS = {
   build: {
-    'build-essential': 'g++',
+    'build-essential': ['g++', 'make'],
     python3: 'python3',
   },
   'native-test': {
-    'build-essential': 'g++',
+    'build-essential': ['g++', 'make'],
     cmake: 'cmake',
     clang: 'clang++',
     'clang-format': 'clang-format',
@@ -29,9 +28,12 @@ const GROUPS = {
     e2fsprogs: 'mkfs.ext4',
     dmsetup: 'dmsetup',
   },
+  kube: {
+    'kubernetes-client': 'kubectl',
+  },
   lab: {
     'qemu-system-x86': 'qemu-system-x86_64',
-    'busybox-static': 'busybox',
+    'debian-archive-keyring': '/usr/share/keyrings/debian-archive-keyring.*',
     kmod: 'modprobe',
     procps: 'pgrep',
     'xz-utils': 'xz',
@@ -53,8 +55,7 @@ class SetupError extends Error {}
 
 function isPresent(programOrFile) {
   if (programOrFile.startsWith('/')) return spawnSync('sh', ['-c', `ls -d ${programOrFile}`]).status === 0;
-  const folders = [...(process.env.PATH ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/sbin'];
-  return folders.some((folder) => existsSync(join(folder, programOrFile)));
+  return process.env.PATH.split(':').some((folder) => existsSync(join(folder, programOrFile)));
 }
 
 function run(command, args, extraEnv = {}) {
@@ -81,7 +82,7 @@ export function missingPackages(...groups) {
   for (const group of groups) {
     const packages = GROUPS[group];
     if (!packages) throw new SetupError(`no group of packages is called ${group}: expected ${Object.keys(GROUPS)}`);
-    for (const [name, brings] of Object.entries(packages)) if (!isPresent(brings)) missing.add(name);
+    for (const [name, brings] of Object.entries(packages)) if (![brings].flat().every(isPresent)) missing.add(name);
   }
   return [...missing];
 }
@@ -110,9 +111,17 @@ function installPackages(packages) {
   }
 }
 
+/** Why this machine cannot run the lab whatever is installed; undefined when it can. */
+export function labRefusal({ platform, arch } = process) {
+  if (platform === 'linux' && arch === 'x64') return undefined;
+  return `the lab needs Linux on amd64, since its virtual nodes run programs of this machine: this is ${platform} on ${arch}`;
+}
+
 /** Installs the Debian packages of the groups that are missing. Needs root only if something is. */
 export function ensurePackages(...groups) {
   exitOnSetupError(() => {
+    const refusal = groups.includes('lab') ? labRefusal() : undefined;
+    if (refusal !== undefined) throw new SetupError(refusal);
     const packages = missingPackages(...groups);
     if (packages.length === 0) return;
     installPackages(packages);

@@ -3,10 +3,22 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { homedir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** After `su` without `-` the folders of mkfs, mdadm, ip and modprobe are not on the PATH. */
+const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
+const folders = (process.env.PATH ?? '').split(':').filter((folder) => folder !== '');
+process.env.PATH = [...folders, ...SYSTEM_FOLDERS.filter((folder) => !folders.includes(folder))].join(':');
+
+/** Folder for what is dear to make and safe to delete; the same one as in test/lab/paths.ts. */
+export function cacheRoot(env = process.env) {
+  if (env.MESHSTOR_CACHE) return resolve(env.MESHSTOR_CACHE);
+  return join(env.XDG_CACHE_HOME ? resolve(env.XDG_CACHE_HOME) : join(homedir(), '.cache'), 'meshstor');
+}
 export const inCi = process.env.CI === 'true' || process.env.CI === '1';
 
 /** Path of a program that an npm package brings. */

@@ -9,13 +9,13 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { mochaLayer } from './mocha-layer.mjs';
-import { ensureNpm, ensurePackages, missingPackages } from './setup.mjs';
+import { ensureNpm, ensurePackages, labRefusal, missingPackages } from './setup.mjs';
 import { inCi, parseCounts, root, run, seconds } from './steps.mjs';
 
 const isRoot = process.getuid?.() === 0;
 
 /** Debian packages that a layer needs besides those to build, by their group in setup.mjs. */
-const GROUPS = { lint: ['native-test'], native: ['native-test'], kube: ['lab'], lab: ['lab'] };
+const GROUPS = { lint: ['native-test'], native: ['native-test'], kube: ['kube'], lab: ['lab'] };
 
 /** Everything that needs neither tools nor root: all folders of tests but those with a layer of their own. */
 function unitFolders() {
@@ -31,8 +31,10 @@ const LAYERS = {
   csi: () => mochaLayer('csi', ['test/csi']),
   kube: () => mochaLayer('kube', ['test/kube']),
   native: async () => sum(await scriptLayer('scripts/native-test.mjs'), await mochaLayer('native', ['test/native'])),
-  lab: () =>
-    isRoot ? scriptLayer('scripts/lab.mjs') : skippedLayer('lab: needs root for its network namespace (sudo npm test)'),
+  lab: () => {
+    const reason = labRefusal() ?? (isRoot ? undefined : 'needs root for its network namespace (sudo npm test)');
+    return reason === undefined ? scriptLayer('scripts/lab.mjs') : skippedLayer(`lab: ${reason}`);
+  },
 };
 
 function skippedLayer(reason) {
@@ -93,7 +95,8 @@ async function runLayer(name) {
   const start = performance.now();
   let result;
   try {
-    const missing = isRoot ? [] : missingPackages(...(GROUPS[name] ?? []));
+    const refused = name === 'lab' && labRefusal() !== undefined;
+    const missing = isRoot || refused ? [] : missingPackages(...(GROUPS[name] ?? []));
     const install = `apt-get install ${missing.join(' ')}`;
     result = missing.length === 0 ? await LAYERS[name]() : skippedLayer(`${name}: needs packages (sudo ${install})`);
   } catch (error) {
@@ -107,7 +110,10 @@ async function runLayer(name) {
 
 async function prepare(layers) {
   // Without root only what the build needs is insisted on; layers that lack packages are skipped with the command to run.
-  ensurePackages('build', ...(isRoot ? layers.flatMap((name) => GROUPS[name] ?? []) : []));
+  const groups = layers
+    .filter((name) => name !== 'lab' || labRefusal() === undefined)
+    .flatMap((name) => GROUPS[name] ?? []);
+  ensurePackages('build', ...(isRoot ? groups : []));
   ensureNpm();
   const script = 'scripts/build.mjs';
   const built = await run(process.execPath, [script], { live: true, limitMs: 900_000 });

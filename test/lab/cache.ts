@@ -4,10 +4,13 @@ import { copyFile, mkdir, mkdtemp, readFile, readdir, rename, rm, stat, symlink,
 import { basename, extname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { buildCpio } from './cpio.ts';
+import { aptDepends, aptOptionsFor, refuseOtherArchitectures, unpackPackage } from './debian.ts';
+import type { AptOptions } from './debian.ts';
 import {
   BOOT_MODULES,
   INIT_SCRIPT,
   initramfsEntries,
+  isStaticElf,
   parseModuleOrder,
   withoutSignature,
   xzPayload,
@@ -20,6 +23,8 @@ const EXEC = { maxBuffer: 64 * 1024 * 1024, timeout: 600_000 } as const;
 
 export const KERNELS = ['6.1', '6.12'] as const;
 export type KernelSeries = (typeof KERNELS)[number];
+
+const IMAGE = 'linux-image-amd64';
 
 /** Suite of Debian in which a series is found when the machine's own sources do not have it. */
 const SUITES: Record<KernelSeries, string> = { '6.1': 'bookworm', '6.12': 'bookworm-backports' };
@@ -70,41 +75,17 @@ export function parseImagePackage(depends: string, series: KernelSeries): string
   return match?.[2]?.startsWith(`${series}.`) || match?.[2]?.startsWith(`${series}+`) ? match[1] : undefined;
 }
 
-/** Options that make apt use one suite only, with lists of its own, and leave the system's configuration alone. */
-async function aptOptionsFor(suite: string, folder: string): Promise<string[]> {
-  const format = ['indextargets', '--format', '$(REPO_URI) $(CODENAME)', 'Created-By: Packages'];
-  const { stdout } = await run('apt-get', format, EXEC);
-  const mirror = stdout
-    .split('\n')
-    .find((line) => line.trim().endsWith(' bookworm'))
-    ?.split(' ')[0];
-  if (!mirror) throw new Error(`look for a kernel in ${suite}: the machine's package sources do not have Debian 12`);
-  await mkdir(join(folder, 'state', 'lists', 'partial'), { recursive: true });
-  await mkdir(join(folder, 'cache', 'archives', 'partial'), { recursive: true });
-  const key = '/usr/share/keyrings/debian-archive-keyring.gpg';
-  await writeFile(join(folder, 'suite.list'), `deb [signed-by=${key}] ${mirror} ${suite} main\n`);
-  return [
-    ['Dir::Etc::sourcelist', join(folder, 'suite.list')],
-    ['Dir::Etc::sourceparts', '-'],
-    ['Dir::State::lists', join(folder, 'state', 'lists')],
-    ['Dir::Cache', join(folder, 'cache')],
-  ].flatMap(([name, value]) => ['-o', `${name}=${value}`]);
-}
-
 async function findImagePackage(
   series: KernelSeries,
   folder: string,
-): Promise<{ name: string; aptOptions: readonly string[] }> {
-  const depends = ['depends', 'linux-image-amd64'];
-  const own = await run('apt-cache', depends, EXEC).catch(() => ({ stdout: '' }));
-  const name = parseImagePackage(own.stdout, series);
-  if (name) return { name, aptOptions: [] };
+): Promise<{ name: string; aptOptions: AptOptions }> {
+  const own = parseImagePackage(await aptDepends(IMAGE, []), series);
+  if (own) return { name: own, aptOptions: [] };
   const aptOptions = await aptOptionsFor(SUITES[series], folder);
-  await run('apt-get', [...aptOptions, 'update'], EXEC);
-  const other = await run('apt-cache', [...aptOptions, ...depends], EXEC);
-  const found = parseImagePackage(other.stdout, series);
-  if (!found) throw new Error(`look for a ${series} kernel: ${SUITES[series]} has none: ${other.stdout.trim()}`);
-  return { name: found, aptOptions };
+  const shown = await aptDepends(IMAGE, aptOptions);
+  const name = parseImagePackage(shown, series);
+  if (!name) throw new Error(`look for a ${series} kernel: ${SUITES[series]} has none: ${shown.trim()}`);
+  return { name, aptOptions };
 }
 
 async function fetchKernel(series: KernelSeries, target: string, progress: Progress): Promise<void> {
@@ -112,20 +93,42 @@ async function fetchKernel(series: KernelSeries, target: string, progress: Progr
     progress(`looking for Debian's ${series} kernel`);
     const { name, aptOptions } = await findImagePackage(series, folder);
     progress(`downloading ${name} (about 70 MB, once)`);
-    await run('apt-get', [...aptOptions, '-o', 'APT::Sandbox::User=root', 'download', name], { ...EXEC, cwd: folder });
-    const archive = (await readdir(folder)).find((file) => file.endsWith('.deb'));
-    if (!archive) throw new Error(`download ${name}: no package file arrived`);
-    progress(`unpacking ${archive}`);
-    const root = join(folder, 'root');
-    await run('dpkg', ['-x', join(folder, archive), root], EXEC);
+    const root = await unpackPackage(name, aptOptions, folder);
+    progress(`preparing ${name}`);
     if (!(await exists(join(root, 'lib', 'modules')))) await symlink('usr/lib', join(root, 'lib'));
     const release = (await readdir(join(root, 'lib', 'modules')))[0];
-    if (!release) throw new Error(`unpack ${archive}: it has no modules`);
+    if (!release) throw new Error(`unpack ${name}: it has no modules`);
     await run('depmod', ['-b', root, release], EXEC);
     await unpackKernel(join(root, 'boot', `vmlinuz-${release}`), join(root, 'boot', 'vmlinux'), folder);
     await writeFile(join(root, 'release'), `${release}\n`);
     await publish(root, target);
   });
+}
+
+/**
+ * The busybox that nodes start with. It comes from a package of its own, unpacked into the cache: the one that is installed
+ * needs libraries more often than not, and replacing it is not for us to do.
+ */
+async function ensureBusybox(progress: Progress): Promise<Buffer> {
+  const folder = join(cacheRoot(), 'busybox');
+  const target = join(folder, 'busybox');
+  if (!(await exists(target))) {
+    await inTempFolder(folder, async (temp) => {
+      progress('downloading busybox-static (about 1 MB, once)');
+      const root = await unpackPackage('busybox-static', [], temp).catch(async () =>
+        unpackPackage('busybox-static', await aptOptionsFor('bookworm', temp), temp),
+      );
+      const places = ['bin', 'usr/bin'].map((place) => join(root, place, 'busybox'));
+      const found = await Promise.all(places.map(exists));
+      const program = places.find((_, index) => found[index]);
+      if (program === undefined) throw new Error('unpack busybox-static: it has no busybox');
+      await publish(program, target);
+    });
+  }
+  const busybox = await readFile(target);
+  if (!isStaticElf(busybox))
+    throw new Error(`build the initramfs: ${target} is no program that runs without libraries`);
+  return busybox;
 }
 
 async function readUnpacked(path: string): Promise<Buffer> {
@@ -151,10 +154,7 @@ async function unpackKernel(bzImage: string, target: string, folder: string): Pr
 }
 
 async function buildInitramfs(root: string, release: string, progress: Progress): Promise<string> {
-  const busybox = await readFile('/bin/busybox');
-  if (busybox.subarray(0, 4096).includes('/ld-linux')) {
-    throw new Error('build the initramfs: /bin/busybox needs libraries: apt-get install busybox-static');
-  }
+  const busybox = await ensureBusybox(progress);
   const inputs = JSON.stringify([release, BOOT_MODULES, INIT_SCRIPT, initramfsEntries(Buffer.alloc(0), [])]);
   const key = createHash('sha256').update(inputs).update(busybox).digest('hex').slice(0, 16);
   const folder = join(cacheRoot(), 'initramfs');
@@ -181,6 +181,7 @@ async function buildInitramfs(root: string, release: string, progress: Progress)
  * reported through `progress`); for that it needs the real network. Two runs may call it at once.
  */
 export async function ensureKernel(series: KernelSeries, progress: Progress): Promise<LabKernel> {
+  refuseOtherArchitectures();
   const root = join(cacheRoot(), 'kernel', series);
   if (!(await exists(root))) await fetchKernel(series, root, progress);
   const release = (await readFile(join(root, 'release'), 'utf8')).trim();

@@ -72,6 +72,9 @@ mount --move /proc /root/proc
 exec switch_root /root /.lab/init
 `;
 
+/** Kinds of segments, <elf.h>. */
+const [PT_LOAD, PT_INTERP] = [1, 3];
+
 const SIGNATURE_MARK = Buffer.from('~Module signature appended~\n');
 /** struct module_signature of the kernel's include/linux/module_signature.h; its last four bytes are the length. */
 const SIGNATURE_INFO_BYTES = 12;
@@ -100,6 +103,19 @@ export function xzPayload(bzImage: Buffer): Buffer | undefined {
   const payload = bzImage.subarray(start, start + bzImage.readUInt32LE(0x24c));
   if (!payload.subarray(0, 6).equals(Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]))) return undefined;
   return payload.subarray(0, payload.length - 4); // the kernel's build appends the unpacked size
+}
+
+/**
+ * True for a 64-bit little-endian ELF program that asks for no loader: without a PT_INTERP segment it needs no libraries, so
+ * that it runs where there is nothing but itself.
+ */
+export function isStaticElf(program: Buffer): boolean {
+  if (program.length < 64 || program.readUInt32BE(0) !== 0x7f454c46 || program.readUInt16BE(4) !== 0x0201) return false;
+  const start = Number(program.readBigUInt64LE(0x20));
+  const [size, count] = [program.readUInt16LE(0x36), program.readUInt16LE(0x38)];
+  if (start + size * count > program.length) return false;
+  const types = Array.from({ length: count }, (_, index) => program.readUInt32LE(start + size * index));
+  return types.includes(PT_LOAD) && !types.includes(PT_INTERP);
 }
 
 /** A kernel module as it goes into the image: its file name and its unpacked bytes. */

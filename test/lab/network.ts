@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { readlink } from 'node:fs/promises';
 import { hostRun } from './processes.ts';
+import { withSystemFolders } from './paths.ts';
 import { HOST_ADDRESS, tapName } from './qemu-args.ts';
 
 const MARK = 'MESHSTOR_LAB_OUTER_NETNS';
@@ -12,6 +13,7 @@ const MARK = 'MESHSTOR_LAB_OUTER_NETNS';
  * it is the place for what needs the real network, such as fetching the kernel.
  */
 export async function enterLabNamespace(prepare: () => Promise<unknown>): Promise<void> {
+  process.env.PATH = withSystemFolders(process.env.PATH ?? '');
   const current = await readlink('/proc/self/ns/net');
   const outer = process.env[MARK];
   if (outer !== undefined && outer !== current) return;

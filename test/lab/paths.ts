@@ -15,3 +15,10 @@ export function cacheRoot(env: NodeJS.ProcessEnv = process.env): string {
 export function resultsRoot(): string {
   return join(REPO_ROOT, 'test-results', 'lab');
 }
+
+/** The PATH with the folders of mkfs, mdadm, ip and modprobe, which are missing after `su` without `-`. */
+export function withSystemFolders(path: string): string {
+  const folders = path.split(':').filter((folder) => folder !== '');
+  const missing = ['/usr/local/sbin', '/usr/sbin', '/sbin'].filter((folder) => !folders.includes(folder));
+  return [...folders, ...missing].join(':');
+}

@@ -1,7 +1,16 @@
 import { expect } from 'chai';
 import { parseImagePackage } from '../lab/cache.ts';
 import { buildCpio } from '../lab/cpio.ts';
-import { INIT_SCRIPT, initramfsEntries, parseModuleOrder, withoutSignature, xzPayload } from '../lab/initramfs.ts';
+import { parseMirror, refuseOtherArchitectures } from '../lab/debian.ts';
+import {
+  INIT_SCRIPT,
+  initramfsEntries,
+  isStaticElf,
+  parseModuleOrder,
+  withoutSignature,
+  xzPayload,
+} from '../lab/initramfs.ts';
+import { withSystemFolders } from '../lab/paths.ts';
 
 /** Reads a newc archive back: name → mode and data, in archive order. */
 function readCpio(archive: Buffer): Map<string, { mode: number; data: string }> {
@@ -110,5 +119,68 @@ describe('parseImagePackage', () => {
     expect(parseImagePackage('  Depends: linux-image-6.12.9+deb12-amd64', '6.1')).to.equal(undefined);
     expect(parseImagePackage('  Depends: linux-image-6.12.9+deb12-amd64', '6.12')).to.match(/6\.12\.9/);
     expect(parseImagePackage('', '6.1')).to.equal(undefined);
+  });
+});
+
+/** A 64-bit ELF header and a table of segments of these kinds. */
+function elf(kinds: readonly number[]): Buffer {
+  const program = Buffer.alloc(64 + 56 * kinds.length);
+  program.set([0x7f, 0x45, 0x4c, 0x46, 2, 1]);
+  program.writeBigUInt64LE(64n, 0x20);
+  program.writeUInt16LE(56, 0x36);
+  program.writeUInt16LE(kinds.length, 0x38);
+  kinds.forEach((kind, index) => program.writeUInt32LE(kind, 64 + 56 * index));
+  return program;
+}
+
+describe('isStaticElf', () => {
+  const [LOAD, DYNAMIC, INTERP] = [1, 2, 3];
+
+  it('takes a program that asks for no loader', () => {
+    expect(isStaticElf(elf([LOAD, LOAD]))).to.equal(true);
+    expect(isStaticElf(elf([LOAD, DYNAMIC]))).to.equal(true); // a static program that can be placed anywhere
+  });
+
+  it('refuses one that asks for a loader, whatever its path', () => {
+    expect(isStaticElf(elf([INTERP, LOAD, DYNAMIC]))).to.equal(false);
+  });
+
+  it('refuses what is no program or is cut off', () => {
+    expect(isStaticElf(Buffer.from('#!/bin/sh\n'.padEnd(100)))).to.equal(false);
+    expect(isStaticElf(elf([LOAD, LOAD]).subarray(0, 100))).to.equal(false);
+    expect(isStaticElf(elf([]))).to.equal(false);
+  });
+});
+
+describe('mirror of Debian', () => {
+  const row = (uri: string, codename: string, origin = 'Debian', label = 'Debian'): string =>
+    `${uri}|${codename}|${origin}|${label}\n`;
+
+  it('is one that has the wanted suite, else any of the main archive', () => {
+    const both = row('http://one.example/debian/', 'trixie') + row('http://two.example/debian/', 'bookworm');
+    expect(parseMirror(both, 'bookworm')).to.equal('http://two.example/debian/');
+    expect(parseMirror(both, 'bookworm-backports')).to.equal('http://one.example/debian/');
+  });
+
+  it('is not the security archive, nor that of another distribution', () => {
+    const others =
+      row('http://one.example/security/', 'bookworm-security', 'Debian', 'Debian-Security') +
+      row('http://two.example/ubuntu/', 'noble', 'Ubuntu', 'Ubuntu') +
+      row('http://three.example/node/', 'nodistro', '', '');
+    expect(parseMirror(others, 'bookworm')).to.equal(undefined);
+    expect(parseMirror('', 'bookworm')).to.equal(undefined);
+  });
+});
+
+describe('the lab', () => {
+  it('refuses machines whose programs its nodes could not run', () => {
+    refuseOtherArchitectures('linux', 'x64');
+    expect(() => refuseOtherArchitectures('linux', 'arm64')).to.throw('amd64');
+    expect(() => refuseOtherArchitectures('darwin', 'x64')).to.throw('darwin');
+  });
+
+  it('finds the programs of sbin after a plain su', () => {
+    expect(withSystemFolders('/usr/bin:/usr/sbin')).to.equal('/usr/bin:/usr/sbin:/usr/local/sbin:/sbin');
+    expect(withSystemFolders('')).to.equal('/usr/local/sbin:/usr/sbin:/sbin');
   });
 });
