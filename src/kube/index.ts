@@ -31,7 +31,7 @@ export { TerminalError, WorkQueue } from './work-queue.ts';
 export type { ReconcileContext, Reconciler, ReconcileResult } from './work-queue.ts';
 
 /** What the stores of the two kinds need; schemas are read from `deploy/crds` unless parsers are given. */
-export type StoreOptions = Omit<KubeStoreOptions<never>, 'resource' | 'parse' | 'serialize'> & {
+export type StoreOptions = Omit<KubeStoreOptions<never>, 'resource' | 'parse' | 'serialize' | 'entriesBy'> & {
   readonly parsers?: Parsers;
 };
 
@@ -43,6 +43,7 @@ export function createVolumeStore(options: StoreOptions): KubeStore<MeshStorVolu
     resource: { group: API_GROUP, version: API_VERSION, plural: VOLUME_PLURAL, kind: VOLUME_KIND, noun: 'volume' },
     parse: parsers.volume,
     serialize: serializeVolume,
+    entriesBy: { partitions: 'partitionUUID' },
   });
 }
 

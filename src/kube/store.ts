@@ -32,10 +32,14 @@ export interface KubeStoreOptions<T> {
   readonly parse: Parser<T>;
   /** Wire form; only its `spec` and `status` are used. */
   readonly serialize: (object: T) => Fields;
+  /** Lists of the status whose entries are told apart by a field: the list's name → that field's name. */
+  readonly entriesBy?: Readonly<Record<string, string>>;
   readonly log: Log;
   readonly clock?: Clock;
   readonly random?: () => number;
-  readonly watch?: Partial<Pick<WatchOptions, 'pageSize' | 'watchSeconds' | 'stallMs' | 'relistMs' | 'backOff'>>;
+  readonly watch?: Partial<
+    Pick<WatchOptions, 'labelSelector' | 'pageSize' | 'watchSeconds' | 'stallMs' | 'relistMs' | 'backOff'>
+  >;
 }
 
 /** How often a write that lost a race is computed again before the caller hears of it. */
@@ -127,7 +131,9 @@ export class KubeStore<T extends { readonly metadata: ObjectMeta }> implements O
     return this.#compareAndSwap(name, doing, '/status', (raw, current) => {
       const status = change(current);
       if (status === undefined) return undefined;
-      return { ...raw, status: this.#options.serialize({ ...current, status })['status'] };
+      const before = this.#options.serialize(current)['status'];
+      const after = this.#options.serialize({ ...current, status })['status'];
+      return { ...raw, status: overlay(raw['status'], before, after, this.#options.entriesBy) };
     });
   }
 
@@ -308,9 +314,33 @@ function isCondition(value: unknown): value is Condition {
   return words.every((key) => typeof fields[key] === 'string');
 }
 
-/** What is stored, with what changed between two wire forms of it: fields that this version does not know stay. */
-function overlay(stored: unknown, before: unknown, after: unknown): Fields {
-  const isRemoved = (key: string) => key in (before as Fields) && !(key in (after as Fields));
-  const kept = Object.entries(stored as Fields).filter(([key]) => !isRemoved(key));
-  return { ...Object.fromEntries(kept), ...(after as Fields) };
+/**
+ * What is stored, with what changed between two wire forms of it: fields that this version does not know, in entries of these
+ * lists too, stay as they are. A newer version of the driver may have written them.
+ */
+function overlay(
+  stored: unknown,
+  before: unknown,
+  after: unknown,
+  entriesBy: Readonly<Record<string, string>> = {},
+): Fields {
+  const [old, was, next] = [fieldsOf(stored), fieldsOf(before), fieldsOf(after)];
+  const isRemoved = (key: string) => key in was && !(key in next);
+  const kept = Object.entries(old).filter(([key]) => !isRemoved(key));
+  const lists = Object.entries(entriesBy).map(([list, id]) => [
+    list,
+    entriesOf(next[list]).map((entry) => {
+      const same = (other: Fields) => other[id] === entry[id];
+      return overlay(entriesOf(old[list]).find(same), entriesOf(was[list]).find(same), entry);
+    }),
+  ]);
+  return { ...Object.fromEntries(kept), ...next, ...(Object.fromEntries(lists) as Fields) };
+}
+
+function fieldsOf(value: unknown): Fields {
+  return typeof value === 'object' && value !== null ? (value as Fields) : {};
+}
+
+function entriesOf(list: unknown): readonly Fields[] {
+  return Array.isArray(list) ? list.map(fieldsOf) : [];
 }
