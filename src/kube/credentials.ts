@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { RequestOptions } from 'node:https';
 import { KubeConfig } from '@kubernetes/client-node';
 import { DomainError } from '../api/errors.ts';
+import { reasonOf } from './reason.ts';
 
 const SERVICE_ACCOUNT_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 
@@ -70,8 +71,9 @@ async function loadCredentials(config: KubeConfig, proxied: boolean): Promise<Cr
   const options: RequestOptions = { headers: {} };
   try {
     await config.applyToHTTPSOptions(options);
-  } catch (cause) {
-    throw new DomainError('unavailable', 'reading the credentials for the API server: see the cause', { cause });
+  } catch (error) {
+    // Not with the error as its cause: loggers print causes, and what a plugin says may hold the token.
+    throw new DomainError('unavailable', `reading the credentials for the API server: ${reasonOf(error)}`);
   }
   const headers = Object.entries(options.headers ?? {}).map(([name, value]) => [name, String(value).trim()]);
   const { ca, cert, key, passphrase, rejectUnauthorized, servername } = options;

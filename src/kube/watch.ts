@@ -3,6 +3,7 @@ import { BackOff } from './back-off.ts';
 import type { KubeClient } from './client.ts';
 import type { Clock, Log } from './clock.ts';
 import { sleep, systemClock } from './clock.ts';
+import { causeField } from './reason.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -107,7 +108,8 @@ export class Watch {
         if (isVersionGone(error)) this.#version = undefined;
         const delayMs = Math.max(this.#backOff.next(), retryAfterOf(error));
         const message = error instanceof Error ? error.message : String(error);
-        this.#options.log.warn('watch interrupted', { what: this.#options.what, error: message, delayMs });
+        const { log, what } = this.#options;
+        log.warn('watch interrupted', { what, error: message, ...causeField(error), delayMs });
         await sleep(this.#clock, delayMs, signal);
       }
     }

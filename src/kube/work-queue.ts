@@ -1,6 +1,7 @@
 import { BackOff } from './back-off.ts';
 import type { Clock, Log } from './clock.ts';
 import { systemClock } from './clock.ts';
+import { causeField } from './reason.ts';
 
 export interface ReconcileResult {
   /** Look at the key again after this time, whatever happens. */
@@ -165,7 +166,7 @@ export class WorkQueue {
     const { log, name, backOff, random } = this.#options;
     if (error instanceof TerminalError) {
       this.#failing.delete(key);
-      log.error('reconcile gave up', { queue: name, key, error: error.message });
+      log.error('reconcile gave up', { queue: name, key, error: error.message, ...causeField(error) });
       return 'terminal';
     }
     const failing =
@@ -174,7 +175,8 @@ export class WorkQueue {
     this.#failing.set(key, failing);
     const delayMs = failing.next();
     const message = error instanceof Error ? error.message : String(error);
-    log.warn('reconcile failed', { queue: name, key, error: message, delayMs, failures: failing.failures });
+    const { failures } = failing;
+    log.warn('reconcile failed', { queue: name, key, error: message, ...causeField(error), delayMs, failures });
     this.addAfter(key, delayMs);
     return 'failed';
   }

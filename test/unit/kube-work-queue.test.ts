@@ -50,6 +50,24 @@ describe('WorkQueue', () => {
     expect(runs).to.deep.equal(['a', 'b']);
   });
 
+  it('logs what lies behind a failure, with names of volumes and without secrets', async () => {
+    const lines: Readonly<Record<string, unknown>>[] = [];
+    const log: Log = { ...quiet, warn: (_message, fields = {}) => lines.push(fields) };
+    const leg = 'meshstor-6b1e0e3a-5f57-4f0c-9a43-0d7d5a3b9c11-3';
+    const behind = Object.assign(new Error(`EBUSY: ${leg}, token: hunter2\nat somewhere`), { code: 'EBUSY' });
+    const { queue } = benchOf(
+      () => {
+        throw new Error('removing a leg', { cause: behind });
+      },
+      { log },
+    );
+    queue.add('a');
+    queue.start();
+    await settle();
+    await queue.shutdown();
+    expect(lines[0]).to.include({ error: 'removing a leg', cause: `Error EBUSY: EBUSY: ${leg}, token: ***` });
+  });
+
   it('does not begin before the caller of add has returned', () => {
     const { queue, runs } = benchOf(() => ({}));
     queue.start();
