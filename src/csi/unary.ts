@@ -24,7 +24,10 @@ export interface CsiEdge {
 
 export interface CallContext {
   readonly requestId: string;
-  /** Aborts when the caller has gone (cancelled, or its deadline passed) or the server stops; the reason is a `DomainError`. */
+  /**
+   * Aborts shortly before the caller's deadline, so that what the work waits for still reaches the caller; when the caller has
+   * gone, and when the server stops. The reason is a `DomainError`.
+   */
   readonly signal: AbortSignal;
 }
 
@@ -108,7 +111,10 @@ function leaveSignal<Request, Response>(
   const abort = (why: string): void =>
     controller.abort(new DomainError('unavailable', `serve ${name}: ${why}; try again`));
   const onCancelled = (): void => abort('the caller has gone or its deadline has passed');
+  const onDeadline = (): void => abort("the caller's deadline is near");
   const onStopping = (): void => abort('the driver is stopping');
+  const leftMs = timeForWork(Number(call.getDeadline()) - Date.now());
+  const timer = leftMs === undefined ? undefined : setTimeout(onDeadline, leftMs);
   call.on('cancelled', onCancelled);
   edge.stopping.addEventListener('abort', onStopping);
   if (call.cancelled) onCancelled();
@@ -116,10 +122,22 @@ function leaveSignal<Request, Response>(
   return {
     signal: controller.signal,
     dispose: () => {
+      clearTimeout(timer);
       call.off('cancelled', onCancelled);
       edge.stopping.removeEventListener('abort', onStopping);
     },
   };
+}
+
+/** After the caller's deadline grpc-js answers by itself, without a reason: the answer needs this much of the time before it. */
+const ANSWER_SHARE = 0.1;
+const ANSWER_MS = 1000;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Milliseconds until the work has to end; undefined when the caller waits for as long as it takes. */
+function timeForWork(untilDeadlineMs: number): number | undefined {
+  const leftMs = untilDeadlineMs - Math.min(ANSWER_MS, untilDeadlineMs * ANSWER_SHARE);
+  return leftMs <= LONGEST_TIMER_MS ? Math.max(0, leftMs) : undefined;
 }
 
 function since(startedAt: number): number {

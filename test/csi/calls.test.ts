@@ -55,7 +55,27 @@ describe('every call', () => {
     await harness.client.node.NodeUnstageVolume(unstage);
   });
 
-  it('keeps the lock after its deadline until the work has ended, and tells the work to end', async () => {
+  it('that waits until shortly before its deadline is UNAVAILABLE with what it waits for', async () => {
+    const node = fakeNode({
+      stage: (_request, signal) =>
+        new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () =>
+            reject(new DomainError('unavailable', 'stage volume v: waiting for node n2; try again')),
+          );
+        }),
+    });
+    harness = await startHarness({ node });
+    for (const deadlineMs of [400, 2000]) {
+      const startedAt = performance.now();
+      const call = harness.client.node.NodeStageVolume(STAGE, { deadlineMs });
+      await expectRefusal(call, 'UNAVAILABLE', 'waiting for node n2');
+      expect(performance.now() - startedAt).to.be.within(deadlineMs * 0.8, deadlineMs);
+    }
+    const line = harness.log.lines.find(({ message }) => message === 'call refused');
+    expect(line?.fields).to.include({ code: 'UNAVAILABLE', reason: 'stage volume v: waiting for node n2; try again' });
+  });
+
+  it('whose work does not end in time keeps its lock until the work has ended', async () => {
     const door = gate();
     let reason: unknown;
     const node = fakeNode({
