@@ -235,7 +235,7 @@ Result<std::vector<NvmeNamespace>> ListNvmeNamespaces(const Sysfs& sysfs) {
         !parsed.has_value() || parsed->controller.has_value() || sysfs.ReadOr(kBlock + name + "/hidden", "0") == "1";
     if (hidden) continue;
     auto one = ReadNamespace(sysfs, all.value(), name, *parsed, users.value());
-    if (one.has_value()) found.push_back({{parsed->instance, parsed->head}, std::move(*one)});
+    if (one.has_value()) found.emplace_back(std::make_pair(parsed->instance, parsed->head), *std::move(one));
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<NvmeNamespace> out;

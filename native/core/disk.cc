@@ -21,7 +21,7 @@ constexpr size_t kAlignment = 4096;
 constexpr uint64_t kZeroPiece = 64 * kMiB;
 constexpr size_t kVerifyBuffer = kMiB;
 /// Sampling: one block of 64 KiB out of each 6.25 MiB is 1 %.
-constexpr uint64_t kSampleBlock = 64 * 1024;
+constexpr uint64_t kSampleBlock = uint64_t{64} * 1024;
 constexpr uint64_t kSampleStride = 100 * kSampleBlock;
 
 }  // namespace
@@ -190,7 +190,7 @@ Status ExpectSampleZero(const Disk& disk, AlignedBuffer& buffer, uint64_t start,
 
 Status ZeroRange(Syscalls& sys, const std::string& path, uint64_t start, uint64_t size, ZeroVerify verify,
                  const std::function<void(uint64_t)>& on_progress) {
-  auto opened = Disk::Open(sys, path, Disk::Access::kWrite);
+  auto opened = Disk::Open(sys, path, Disk::Access::kExclusiveWrite);
   if (!opened.ok()) return opened.error();
   const Disk& disk = opened.value();
   const uint64_t sector = disk.sector_size();

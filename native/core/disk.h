@@ -12,7 +12,7 @@
 
 namespace meshstor {
 
-constexpr uint64_t kMiB = 1024 * 1024;
+constexpr uint64_t kMiB = uint64_t{1024} * 1024;
 
 /// Memory that O_DIRECT accepts: aligned to 4096 bytes, zeroed, size as asked for.
 class AlignedBuffer {

@@ -17,7 +17,7 @@ inline constexpr uint32_t kMinHeaderSize = 92;
 inline constexpr uint32_t kMinEntrySize = 128;
 inline constexpr uint32_t kMaxEntrySize = 4096;
 inline constexpr uint32_t kMaxEntries = 4096;
-inline constexpr uint64_t kMaxEntriesBytes = 1024 * 1024;
+inline constexpr uint64_t kMaxEntriesBytes = uint64_t{1024} * 1024;
 inline constexpr size_t kLabelUnits = 36;
 inline constexpr uint64_t kMinSectors = 8;
 

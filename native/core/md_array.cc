@@ -100,9 +100,9 @@ std::optional<std::string> ReadUuid(const Sysfs& sysfs, const std::string& md, c
 
 /// `sync_completed` is `none`, `delayed` or `DONE / TOTAL`; `sync_speed` is `none` or KiB/s.
 void ReadSync(const Sysfs& sysfs, const std::string& md, MdArray* array) {
-  array->sync_action = sysfs.ReadOr(md + "/sync_action", "idle");
+  array->sync_action = sysfs.ReadOr(md + "/sync_action", "unknown");
   array->sync_max = sysfs.ReadOr(md + "/sync_max", "max");
-  array->resync_start = sysfs.ReadOr(md + "/resync_start", "none");
+  array->resync_start = sysfs.ReadOr(md + "/resync_start", "unknown");
   const std::vector<std::string> completed = SplitWords(sysfs.ReadOr(md + "/sync_completed", "none"));
   if (completed.size() == 3 && completed[1] == "/") {
     array->sync_done_sectors = LeadingNumber(completed[0]);

@@ -33,7 +33,7 @@ struct MdArray {
   uint64_t degraded = 0;
   std::string metadata_version;
   uint64_t size_bytes = 0;
-  std::string sync_action;
+  std::string sync_action;  ///< `unknown` when it cannot be read: nothing may be concluded from it
   std::optional<uint64_t> sync_done_sectors;
   std::optional<uint64_t> sync_total_sectors;
   std::optional<uint64_t> sync_speed;  ///< KiB/s

@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kMbrSignatureAt = 510;
 constexpr uint32_t kMdMagic = 0xa92b4efc;
 constexpr uint64_t kZfsMagic = 0x00bab10c;
-constexpr size_t kZfsLabel = 256 * 1024;
+constexpr size_t kZfsLabel = size_t{256} * 1024;
 
 /// The device's bytes by offset, as far as they were read.
 class View {
@@ -117,7 +117,7 @@ bool IsMdMember(const View& view) {
     const uint64_t at = (size & ~(k64K - 1)) - k64K;
     if (view.Le(at, 4) == kMdMagic || view.Has(at, "\xa9\x2b\x4e\xfc", 4)) return true;
   }
-  if (size < 16 * 512) return false;
+  if (size < size_t{16} * 512) return false;
   const uint64_t at = (size / 512 - 16) / 8 * 8 * 512;
   return view.Le(at, 4) == kMdMagic;
 }

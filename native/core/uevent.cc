@@ -83,7 +83,7 @@ std::optional<KernelEvent> ParseUevent(const char* message, size_t length) {
 }
 
 std::string FoldArrayState(const std::string& text) {
-  const std::string state = Trim(text);
+  std::string state = Trim(text);
   for (const char* running : {"clean", "active", "active-idle", "write-pending"}) {
     if (state == running) return "running";
   }
@@ -178,8 +178,8 @@ void KernelWatcher::ReadUevents(std::vector<KernelEvent>* batch) {
   for (;;) {
     struct sockaddr_nl from = {};
     socklen_t from_length = sizeof(from);
-    const ssize_t count = ::recvfrom(socket_.get(), message, sizeof(message), 0,
-                                     reinterpret_cast<struct sockaddr*>(&from), &from_length);
+    const ssize_t count =
+        ::recvfrom(socket_.get(), message, sizeof(message), 0, reinterpret_cast<struct sockaddr*>(&from), &from_length);
     const int err = errno;
     if (count < 0 && err == EINTR) continue;
     if (count < 0 && err == ENOBUFS) {
@@ -209,8 +209,8 @@ void KernelWatcher::ReadAttributes(const std::vector<std::string>& ready, std::v
     const auto at = md_files_.find(path);
     if (at == md_files_.end()) continue;
     auto content = Drain(at->second.fd.get());
-    const bool same = content.has_value() && IsArrayState(path) &&
-                      FoldArrayState(*content) == FoldArrayState(at->second.content);
+    const bool same =
+        content.has_value() && IsArrayState(path) && FoldArrayState(*content) == FoldArrayState(at->second.content);
     if (!same) AddEvent(batch, MdEvent(ArrayOf(path)));
     if (content.has_value()) {
       at->second.content = *std::move(content);

@@ -7,7 +7,7 @@ import type { ObjectStore } from '../api/object.ts';
 import { legDmUuidFor } from '../api/names.ts';
 import { STAMP_OFFSET_BYTES } from '../api/layout.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
-import { activated, formatted, recordBirth, recordReleased, recordStart } from '../plan/records.ts';
+import { activated, formatted, recordBirth, recordObserved, recordReleased, recordStart } from '../plan/records.ts';
 import type { Who } from '../plan/records.ts';
 import type { PublishStep, StageStep, UnstageStep } from '../plan/steps.ts';
 import type { FilesystemSeen, NodeIdentity } from '../plan/world.ts';
@@ -15,6 +15,7 @@ import { MIB } from '../support/units.ts';
 import { guardTable } from './dm-tables.ts';
 import { encodeStamp } from './stamp.ts';
 import type { Tools } from './tools.ts';
+import { verifyLocalLeg, verifyRemoteLeg } from './verify-device.ts';
 
 export interface ConsumerActs {
   readonly kernel: Kernel;
@@ -58,15 +59,15 @@ async function waitForNamespace(acts: ConsumerActs, nqn: string, nsid: number): 
 }
 
 async function createGuard(acts: ConsumerActs, step: Extract<StageStep, { kind: 'createGuard' }>): Promise<void> {
-  const under =
-    'nqn' in step.over
-      ? await waitForNamespace(acts, step.over.nqn, step.over.nsid)
-      : { path: step.over.path, uuid: step.over.namespaceUUID };
-  await acts.kernel.createDm(
-    step.name,
-    legDmUuidFor(step.partitionUUID, step.epoch, under.uuid),
-    guardTable(under.path, step.sizeBytes),
-  );
+  const { kernel } = acts;
+  const { name, partitionUUID, epoch, sizeBytes, over } = step;
+  if ('nqn' in over) {
+    const { path, uuid } = await waitForNamespace(acts, over.nqn, over.nsid);
+    await kernel.createDm(name, legDmUuidFor(partitionUUID, epoch, uuid), guardTable(path, sizeBytes));
+    return verifyRemoteLeg(kernel, name, over.nqn, over.nsid);
+  }
+  await kernel.createDm(name, legDmUuidFor(partitionUUID, epoch, over.namespaceUUID), guardTable(over.path, sizeBytes));
+  return verifyLocalLeg(kernel, name, partitionUUID);
 }
 
 async function writeStamps(acts: ConsumerActs, step: Extract<StageStep, { kind: 'writeStamps' }>): Promise<void> {
@@ -79,7 +80,11 @@ const XFS_IN_PROGRESS_OFFSET = 126;
 
 async function probeFilesystem(acts: ConsumerActs, array: string): Promise<FilesystemSeen> {
   const found = await acts.tools.probeFilesystem(array);
-  if (found === undefined) return { kind: 'none' };
+  if (found === undefined) {
+    // An array that cannot be read is not empty.
+    await acts.kernel.readBytes(array, 0, MIB);
+    return { kind: 'none' };
+  }
   if (found.fsType === 'xfs') {
     const superblock = await acts.kernel.readBytes(array, 0, 4096);
     if (superblock[XFS_IN_PROGRESS_OFFSET] !== 0) return { kind: 'unfinished' };
@@ -212,6 +217,12 @@ export async function actUnstageStep(acts: ConsumerActs, volumeId: string, step:
       return kernel.messageDm(step.name, 'fail_if_no_path');
     case 'stopArray':
       return stopArray(kernel, step.array);
+    case 'recordDropped': {
+      const { epoch, attachmentID, seen } = step;
+      const who = { nodeName: acts.me.nodeName, machineID: acts.me.machineID, epoch, attachmentID };
+      await acts.volumes.mutateStatus(volumeId, (current) => recordObserved(current, who, seen, acts.now()));
+      return;
+    }
     case 'recordReleased': {
       const who = {
         nodeName: acts.me.nodeName,

@@ -1,6 +1,7 @@
 /** Carries out a holder's steps (SPEC §5, §7.5). Each is one effect that may be repeated. */
 import { DomainError, errnoCode } from '../api/errors.ts';
 import type { Kernel } from '../api/kernel.ts';
+import { DATA_OFFSET_BYTES } from '../api/layout.ts';
 import { LINUX_RAID_TYPE_GUID } from '../api/names.ts';
 import type { ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume, VolumeStatus } from '../api/volume.ts';
@@ -8,8 +9,10 @@ import { recordCreated, recordGranted, recordImpossible, recordRemoved } from '.
 import type { HolderStep } from '../plan/steps.ts';
 import type { NodeIdentity } from '../plan/world.ts';
 import type { Log } from '../support/log.ts';
+import { Semaphore } from '../support/semaphore.ts';
 import { MIB } from '../support/units.ts';
 import { claimTable } from './dm-tables.ts';
+import { requirePartition, verifyLocalLeg } from './verify-device.ts';
 
 export interface HolderActs {
   readonly kernel: Kernel;
@@ -22,28 +25,39 @@ export interface HolderActs {
 /** Progress of a long zeroing is logged at most this often. */
 const PROGRESS_EVERY_BYTES = 64 * 1024 * MIB;
 
+/** Zeroed in pieces: between two of them other work of the node gets its turn on the pool's threads. */
+const ZERO_PIECE_BYTES = 256 * MIB;
+/** Partitions zeroed at once on this node; more would keep grants and revocations from the pool. */
+const ZEROINGS = new Semaphore(2);
+
 async function zeroPartition(acts: HolderActs, step: Extract<HolderStep, { kind: 'zeroPartition' }>): Promise<void> {
   const { kernel, log } = acts;
+  const { partitionUUID, path, sizeBytes } = step;
+  await requirePartition(kernel, path, partitionUUID);
   const disk = (await kernel.nvmeNamespaces()).find((namespace) =>
-    namespace.partitions.some((partition) => partition.path === step.path),
+    namespace.partitions.some((partition) => partition.path === path),
   );
   const promisesZeroes = disk !== undefined && (await kernel.identifyController(disk.path)).writeZeroes;
-  let reportedBytes = 0;
-  await kernel.zeroRange(
-    step.path,
-    { startBytes: 0, sizeBytes: step.sizeBytes },
-    promisesZeroes ? 'sample' : 'full',
-    (doneBytes) => {
-      if (doneBytes - reportedBytes < PROGRESS_EVERY_BYTES) return;
-      reportedBytes = doneBytes;
-      log.info('zeroing a partition', { partitionUUID: step.partitionUUID, doneBytes, sizeBytes: step.sizeBytes });
-    },
-  );
+  await ZEROINGS.run(async () => {
+    let reportedBytes = 0;
+    for (let startBytes = 0; startBytes < sizeBytes; startBytes += ZERO_PIECE_BYTES) {
+      const piece = { startBytes, sizeBytes: Math.min(ZERO_PIECE_BYTES, sizeBytes - startBytes) };
+      await kernel.zeroRange(path, piece, promisesZeroes ? 'sample' : 'full');
+      if (startBytes - reportedBytes < PROGRESS_EVERY_BYTES) continue;
+      reportedBytes = startBytes;
+      log.info('zeroing a partition', { partitionUUID, doneBytes: startBytes, sizeBytes });
+    }
+  });
 }
 
-/** First and last MiB: superblock, bitmap and signatures at both ends are gone, read back and checked. */
-async function wipeEnds(kernel: Kernel, path: string, sizeBytes: number): Promise<void> {
-  await kernel.zeroRange(path, { startBytes: 0, sizeBytes: MIB }, 'full');
+/**
+ * The area before the data (superblock, bitmap, stamp), the first MiB of the data (signatures) and the last MiB are gone, read
+ * back and checked.
+ */
+async function wipeEnds(kernel: Kernel, step: Extract<HolderStep, { kind: 'wipePartition' }>): Promise<void> {
+  const { path, sizeBytes, partitionUUID } = step;
+  await requirePartition(kernel, path, partitionUUID);
+  await kernel.zeroRange(path, { startBytes: 0, sizeBytes: Math.min(sizeBytes, DATA_OFFSET_BYTES + MIB) }, 'full');
   await kernel.zeroRange(path, { startBytes: sizeBytes - MIB, sizeBytes: MIB }, 'full');
 }
 
@@ -101,7 +115,7 @@ export async function actHolderStep(acts: HolderActs, volumeId: string, step: Ho
       return removeLeg(kernel, step.name);
     case 'createClaim':
       await kernel.createDm(step.name, step.dmUuid, claimTable(step.path, step.sizeBytes));
-      return;
+      return verifyLocalLeg(kernel, step.name, step.partitionUUID);
     case 'export':
       return kernel.ensureNvmetExport({
         nqn: step.nqn,
@@ -116,7 +130,7 @@ export async function actHolderStep(acts: HolderActs, volumeId: string, step: Ho
         recordGranted(current, me.nodeName, step.partitionUUID, step.epoch, step.attachmentID, now),
       );
     case 'wipePartition':
-      return wipeEnds(kernel, step.path, step.sizeBytes);
+      return wipeEnds(kernel, step);
     case 'removePartition':
       return kernel.removeGptPartition(step.diskPath, step.partitionUUID);
     case 'recordRemoved':

@@ -9,6 +9,7 @@ import {
   parseLegDmUuid,
   parseLegName,
   parseSubsystemNqn,
+  partitionUuidFor,
 } from '../api/names.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
 import type {
@@ -31,9 +32,18 @@ import type { FoundPartition, NodeSnapshot } from './snapshot.ts';
 import { devicePaths, partitionsOf } from './snapshot.ts';
 import { parseStamp } from './stamp.ts';
 
-/** PARTUUIDs that the volume lists. */
+/** PARTUUIDs that the volume lists, and those of generations that it listed before: their legs may be left here. */
 function memberUuids(volume: MeshStorVolume): ReadonlySet<string> {
-  return new Set((volume.status?.partitions ?? []).map((partition) => partition.partitionUUID));
+  const { volumeUUID, numberOfCopies, drivesPerCopy } = volume.spec;
+  const listed = volume.status?.partitions ?? [];
+  const generations = Math.max(0, ...listed.map((partition) => partition.generation)) + 1;
+  const uuids = new Set(listed.map((partition) => partition.partitionUUID));
+  for (let slot = 0; slot < numberOfCopies * drivesPerCopy; slot += 1) {
+    for (let generation = 0; generation <= generations; generation += 1) {
+      uuids.add(partitionUuidFor(volumeUUID, slot, generation));
+    }
+  }
+  return uuids;
 }
 
 export function legsOf(snapshot: NodeSnapshot, members: ReadonlySet<string>): readonly LegSeen[] {
@@ -196,6 +206,7 @@ function driveTables(
             ? 'its partition table is not written yet'
             : '',
       gptState: table?.state ?? 'damaged',
+      isUnreadable: table === undefined,
       freeExtents: table?.freeExtents ?? [],
     };
   });

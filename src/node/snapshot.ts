@@ -67,10 +67,11 @@ async function orWithoutModule<T>(look: Promise<T>, without: T): Promise<T> {
 }
 
 export async function takeSnapshot(kernel: Kernel): Promise<NodeSnapshot> {
-  const [namespaces, arrays, legs, nvmet, controllers, mounts] = await Promise.all([
+  // Legs before arrays: a member is in sync only if its guard was seen to queue before (SPEC §7.4).
+  const legs = await orWithoutModule(kernel.dmDevices(LEG_NAME_PREFIX), []);
+  const [namespaces, arrays, nvmet, controllers, mounts] = await Promise.all([
     kernel.nvmeNamespaces(),
     kernel.mdArrays(),
-    orWithoutModule(kernel.dmDevices(LEG_NAME_PREFIX), []),
     orWithoutModule(kernel.nvmetState(), NO_TARGET),
     orWithoutModule(kernel.nvmeControllers(), []),
     kernel.mounts(),

@@ -55,6 +55,7 @@ interface RunResult {
 }
 
 const TOOL_LIMIT_MS = 120_000;
+const GIVE_UP_AFTER_MS = 5000;
 /** mdadm: no udev links to wait for, no helper daemons, no systemd. */
 const TOOL_ENVIRONMENT = { LC_ALL: 'C', MDADM_NO_UDEV: '1', MDADM_NO_MDMON: '1', MDADM_NO_SYSTEMCTL: '1' };
 
@@ -62,11 +63,18 @@ function run(program: string, args: readonly string[]): Promise<RunResult> {
   const path = process.env['PATH'] ?? '';
   const env = { PATH: `/usr/local/sbin:/usr/sbin:/sbin:${path}`, ...TOOL_ENVIRONMENT };
   return new Promise((resolve, reject) => {
+    // A killed program that hangs in the kernel never ends: it is given up, and its planner looks again before anything else.
+    const givenUp = setTimeout(() => {
+      reject(
+        new DomainError('internal', `running ${program}: it was killed and does not end: a device does not answer`),
+      );
+    }, TOOL_LIMIT_MS + GIVE_UP_AFTER_MS);
     execFile(
       program,
       [...args],
       { env, timeout: TOOL_LIMIT_MS, killSignal: 'SIGKILL', maxBuffer: 1 << 20 },
       (error, stdout, stderr) => {
+        clearTimeout(givenUp);
         if (error === null) return resolve({ exitCode: 0, stdout, stderr });
         if (typeof error.code === 'number') return resolve({ exitCode: error.code, stdout, stderr });
         const why =
@@ -137,7 +145,8 @@ export class SystemTools implements Tools {
 
   async probeFilesystem(device: string): Promise<ProbedFilesystem | undefined> {
     const result = await run('blkid', ['--probe', '--output', 'export', device]);
-    if (result.exitCode === 2 && result.stdout.trim() === '') return undefined;
+    // blkid says 2 both for "nothing there" and for "could not look": in the second case it complains.
+    if (result.exitCode === 2 && result.stdout.trim() === '' && result.stderr.trim() === '') return undefined;
     if (result.exitCode !== 0) {
       throw new DomainError(
         'precondition',

@@ -24,7 +24,7 @@ export interface OperationParts {
   readonly acts: ConsumerActs;
   readonly around: Surroundings;
   /** Fatal preflight findings, in one line; empty when there are none. They refuse new stages, nothing else (SPEC §7.14). */
-  readonly fatalFindings: () => string;
+  readonly fatalFindings: () => Promise<string>;
 }
 
 /** A filesystem that hangs answers no statfs: its usage is given up after this. */
@@ -112,7 +112,7 @@ export class VolumeNodeOperations implements NodeOperations {
         paths: [request.stagingPath],
       });
       checkContext(request, world.volume);
-      this.#checkPreflight(request.volumeId, world);
+      await this.#checkPreflight(request.volumeId, world);
       who = whoOf(world);
       return planStage(world, stagingWanted(request, world.volume));
     };
@@ -126,13 +126,14 @@ export class VolumeNodeOperations implements NodeOperations {
 
   async unstage(volumeId: string, stagingPath: string, signal: AbortSignal): Promise<void> {
     const { worlds, acts, around } = this.#parts;
-    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath] };
+    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath], openers: true };
     const plan = async (): Promise<Plan<UnstageStep>> => {
       const world = (await worlds.consumer(volumeId, look)) ?? (await worlds.orphan(volumeId, stagingPath));
       return world === undefined ? { kind: 'done' } : planUnstage(world, stagingPath);
     };
     const act = (step: UnstageStep): Promise<void> => actUnstageStep(acts, volumeId, step);
-    await converge({ name: 'unstage', volumeId, plan, act }, around, signal);
+    const onRefusal = leaveCondition(acts.volumes, volumeId, acts.now);
+    await converge({ name: 'unstage', volumeId, plan, act, onRefusal }, around, signal);
   }
 
   async publish(request: PublishRequest, signal: AbortSignal): Promise<void> {
@@ -190,9 +191,10 @@ export class VolumeNodeOperations implements NodeOperations {
   }
 
   /** An array that runs already is not a new stage. */
-  #checkPreflight(volumeId: string, world: ConsumerWorld): void {
-    const findings = this.#parts.fatalFindings();
-    if (findings === '' || world.array !== undefined) return;
+  async #checkPreflight(volumeId: string, world: ConsumerWorld): Promise<void> {
+    if (world.array !== undefined) return;
+    const findings = await this.#parts.fatalFindings();
+    if (findings === '') return;
     throw new DomainError(
       'precondition',
       `staging ${volumeId}: this node fails its preflight: ${findings}; run meshstor doctor there`,

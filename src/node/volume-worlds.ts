@@ -9,6 +9,7 @@ import { EMPTY_STATUS } from '../api/volume.ts';
 import type { Plan, ConsumerWorld, FilesystemSeen, HolderWorld, NodeIdentity } from '../plan/world.ts';
 import type { HolderStep } from '../plan/steps.ts';
 import { planHolder } from '../plan/holding.ts';
+import { findOpeners } from './openers.ts';
 import type { HolderView } from './observe-volume.ts';
 import { arrayOf, observeConsumer, observeHolder } from './observe-volume.ts';
 import type { NodeSnapshot } from './snapshot.ts';
@@ -26,12 +27,16 @@ export interface WorldParts {
   readonly me: NodeIdentity;
   readonly startGraceMs: number;
   readonly holderView: () => HolderView;
+  /** Programs that have the device with this number open; default: of this machine. */
+  readonly findOpeners?: (devNumber: string) => Promise<readonly string[]>;
 }
 
 export interface ConsumerLook {
   readonly filesystem: FilesystemSeen;
   readonly waitedMs: number;
   readonly paths: readonly string[];
+  /** Look for programs that have the array open, too: a walk through /proc. */
+  readonly openers?: boolean;
 }
 
 const UNPROBED: FilesystemSeen = { kind: 'unprobed' };
@@ -139,7 +144,10 @@ export class VolumeWorlds {
   ): Promise<ConsumerWorld> {
     const { kernel, me, startGraceMs } = this.#parts;
     const world = await observeConsumer(kernel, snapshot, volume, { me, addresses, startGraceMs, ...look });
-    return { ...world, existingPaths: await existing(look.paths) };
+    const seen = { ...world, existingPaths: await existing(look.paths) };
+    const devNumber = snapshot.arrays.find(({ name }) => name === world.array?.name)?.devNumber;
+    if (look.openers !== true || world.array === undefined || devNumber === undefined) return seen;
+    return { ...seen, array: { ...world.array, openers: await (this.#parts.findOpeners ?? findOpeners)(devNumber) } };
   }
 
   async #addresses(volume: MeshStorVolume): Promise<ConsumerWorld['addresses']> {

@@ -53,9 +53,7 @@ function createArray(world: ConsumerWorld, ready: readonly ReadyMember[]): Stage
 function birthSteps(world: ConsumerWorld, status: VolumeStatus, ready: readonly ReadyMember[]): readonly StageStep[] {
   const legs = ready.map(({ leg }) => leg.path);
   const { volumeUUID } = world.volume.spec;
-  const stop: readonly StageStep[] = world.array === undefined ? [] : [{ kind: 'stopArray', array: world.array.name }];
   return [
-    ...stop,
     { kind: 'wipeSuperblocks', legs },
     createArray(world, ready),
     { kind: 'writeStamps', legs, volumeUUID, epoch: status.attachmentEpoch, attachmentID: status.attachmentID },
@@ -71,6 +69,7 @@ export function planBirth(world: ConsumerWorld, status: VolumeStatus): Plan<Stag
       `array ${array.name} is mounted at ${array.mountPoints.join(', ')} though it was never recorded as created`,
     );
   }
+  if (array !== undefined) return { kind: 'steps', steps: [{ kind: 'stopArray', array: array.name }] };
   const entries = memberEntries(status);
   const twice = entries.find((entry, index) => entries[index + 1]?.slot === entry.slot);
   if (twice !== undefined) return wait(`member ${twice.slot}: two partitions are listed for it`);

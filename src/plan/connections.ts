@@ -60,7 +60,7 @@ function existingGuard(
     if (world.array === undefined) return quickly(remove, again);
     return waiting(entry, 'its holder has restarted under a running array');
   }
-  if (isHealthyGuard(leg)) return { kind: 'ready', leg };
+  if (isHealthyGuard(leg) && leg.underPath === under.path) return { kind: 'ready', leg };
   const { partitionUUID, sizeBytes } = entry;
   return quickly({ kind: 'reloadGuard', name: leg.name, partitionUUID, sizeBytes, path: under.path });
 }

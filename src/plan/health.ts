@@ -64,11 +64,14 @@ export function droppedMembers(world: ConsumerWorld): readonly DroppedMember[] {
   });
 }
 
+/** Nothing is being copied. What cannot be read is not taken for it. */
+const QUIET_ACTIONS: ReadonlySet<string> = new Set(['idle', 'check', 'repair', 'frozen']);
+
 function promotable(world: ConsumerWorld): readonly string[] {
   const { array, volume } = world;
   if (array === undefined || volume.status === undefined) return [];
   if (array.isReadOnly || array.resyncPending === true || fencedReason(world) !== undefined) return [];
-  if (array.syncAction === 'resync' || array.syncAction === 'recover' || array.syncAction === 'reshape') return [];
+  if (!QUIET_ACTIONS.has(array.syncAction)) return [];
   const inSync = inSyncMembers(array);
   const epoch = volume.status.attachmentEpoch;
   return memberEntries(volume.status)

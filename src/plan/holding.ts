@@ -1,9 +1,10 @@
 /** What a node does for the partitions of a volume that it holds: makes, serves and removes them (SPEC §5, §7.5, §7.11, §7.13). */
+import type { GptState } from '../api/kernel.ts';
 import { partitionLabelFor } from '../api/names.ts';
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import { planGrant } from './grant.ts';
 import type { HolderStep } from './steps.ts';
-import { describeMember, refuse, sortedBy, wait, witnessBehind } from './view.ts';
+import { describeMember, refuse, sortedBy, wait, refuseBehind } from './view.ts';
 import type { DriveTableSeen, HolderWorld, LocalPartitionSeen, Plan } from './world.ts';
 
 /** What one entry needs: steps, or what it waits for, or nothing. */
@@ -29,12 +30,19 @@ function bestFit(drive: DriveTableSeen, sizeBytes: number): number | undefined {
   return ordered[0]?.startBytes;
 }
 
+/** By serial number; of several namespaces of one drive, the one with the name that was chosen. */
+function chosenDrive(world: HolderWorld, entry: PartitionStatus): DriveTableSeen | undefined {
+  const candidates = world.drives.filter(({ serial }) => serial === entry.serial);
+  return candidates.length === 1 ? candidates[0] : candidates.find(({ device }) => device === entry.device);
+}
+
 /** Only on the drive that was chosen: its space is what the placement reserved. */
 function planCreation(world: HolderWorld, entry: PartitionStatus, busyDisks: Set<string>): EntryPlan {
   const { partitionUUID, sizeBytes } = entry;
   const impossible = (reason: string): EntryPlan => doing({ kind: 'recordImpossible', partitionUUID, reason });
-  const drive = sortedBy(world.drives, ({ diskPath }) => diskPath).find(({ serial }) => serial === entry.serial);
+  const drive = chosenDrive(world, entry);
   if (drive === undefined) return impossible('no drive with this serial number is here');
+  if (drive.isUnreadable === true) return waitingFor(entry, `the drive cannot be read: ${drive.unusableReason}`);
   if (!drive.usable) return impossible(`the drive must not be used: ${drive.unusableReason}`);
   if (busyDisks.has(drive.diskPath)) return waitingFor(entry, `another partition is being made on ${drive.diskPath}`);
   if (drive.gptState === 'primary-only' || drive.gptState === 'backup-only') {
@@ -86,12 +94,26 @@ function cutOff(world: HolderWorld, partitionUUID: string): readonly HolderStep[
   ];
 }
 
+const READABLE: ReadonlySet<GptState> = new Set(['valid', 'primary-only', 'backup-only', 'differ', 'blank']);
+
+/** Not seen is not gone: only a table that was read says that a partition is not there. */
+function whyUnseen(world: HolderWorld, entry: PartitionStatus): string | undefined {
+  const drive = world.drives.find(({ serial }) => serial === entry.serial);
+  if (drive === undefined) return `its drive (serial ${entry.serial}) is not here: it is not known to be wiped`;
+  if (drive.isUnreadable !== true && READABLE.has(drive.gptState)) return undefined;
+  return `the partition table of ${drive.diskPath} cannot be read: it is not known to be wiped`;
+}
+
 function planRemoval(world: HolderWorld, entry: PartitionStatus, partition: LocalPartitionSeen | undefined): EntryPlan {
   const { partitionUUID } = entry;
   const user = world.array?.members.find((member) => member.partitionUUID === partitionUUID);
   if (user !== undefined) return waitingFor(entry, `array ${world.array?.name ?? ''} still has it as a member`);
   const cut = cutOff(world, partitionUUID);
-  if (partition === undefined) return doing(...cut, { kind: 'recordRemoved', partitionUUID });
+  if (partition === undefined) {
+    const unseen = whyUnseen(world, entry);
+    if (unseen !== undefined) return { ...waitingFor(entry, unseen), steps: cut };
+    return doing(...cut, { kind: 'recordRemoved', partitionUUID });
+  }
   if (partition.foreignHolders.length > 0) return { ...waitingFor(entry, heldBy(partition)), steps: cut };
   if (partition.path === undefined) return doing(...cut, { kind: 'repairTable', diskPath: partition.diskPath });
   return doing(
@@ -125,8 +147,8 @@ export function planHolder(world: HolderWorld): Plan<HolderStep> {
   }
   const own = status.partitions.filter(({ nodeID }) => nodeID === me.nodeName);
   if (own.length === 0) return { kind: 'done' };
-  const behind = witnessBehind(world);
-  if (behind !== undefined) return refuse('precondition', `volume ${volume.metadata.name}: ${behind}`, 'WitnessBehind');
+  const behind = refuseBehind(world);
+  if (behind !== undefined) return behind;
   const busyDisks = new Set<string>();
   const plans = sortedBy(own, ({ partitionUUID }) => partitionUUID).map((entry) =>
     planEntry(world, status, entry, busyDisks),

@@ -34,6 +34,12 @@ export function planPublish(world: ConsumerWorld, wanted: PublishWanted): Plan<P
       `volume ${name} was created with volume mode ${world.volume.spec.volumeMode}, it cannot be used as ${mode}`,
     );
   }
+  if (wanted.access === 'block' && wanted.readOnly) {
+    return refuse(
+      'invalid',
+      `volume ${name} is a raw block volume: a read-only mount of its device node would not keep anybody from writing`,
+    );
+  }
   const source = sourceOf(world, wanted);
   if ('lacks' in source) return refuse('precondition', `volume ${name} is not staged: ${source.lacks}`);
   const there = mountAt(world, wanted.targetPath);

@@ -1,10 +1,11 @@
 /** NodeStage: from an attached volume to a mounted one (SPEC §4, §7). Each round plans what is certain from what is seen. */
 import { filesystemUuidFor, shortIdFor } from '../api/names.ts';
-import type { FsType } from '../api/volume.ts';
+import type { FsType, VolumeStatus } from '../api/volume.ts';
 import { planBirth } from './birth.ts';
-import { planAssembly, planStart } from './start.ts';
+import { stepsOf, waitsOf } from './connections.ts';
+import { brokenMembers, flagSteps, planAssembly, planStart } from './start.ts';
 import type { StageStep } from './steps.ts';
-import { fencedReason, notConsumerReason, refuse, sortedBy, wait, witnessBehind } from './view.ts';
+import { fencedReason, notConsumerReason, refuse, sortedBy, wait, refuseBehind } from './view.ts';
 import type { ArraySeen, ConsumerWorld, LegSeen, MountSeen, Plan, StagingWanted } from './world.ts';
 
 const MOUNT_OPTIONS: Readonly<Record<FsType, readonly string[]>> = {
@@ -31,8 +32,8 @@ export function refuseByObject(world: ConsumerWorld): Refusal | undefined {
   }
   const notOurs = notConsumerReason(volume, me);
   if (notOurs !== undefined) return refuse('precondition', `volume ${name} cannot be used here: ${notOurs}`);
-  const behind = witnessBehind(world);
-  if (behind !== undefined) return refuse('precondition', `volume ${name}: ${behind}`, 'WitnessBehind');
+  const behind = refuseBehind(world);
+  if (behind !== undefined) return behind;
   const fenced = fencedReason(world);
   if (fenced !== undefined) {
     return refuse('precondition', `volume ${name} is fenced here and must be torn down first: ${fenced}`);
@@ -127,6 +128,23 @@ function planAccess(world: ConsumerWorld, array: ArraySeen, wanted: StagingWante
   return { kind: 'steps', steps: [mount] };
 }
 
+/** An array that was started: nothing is read or written through a guard that holds I/O back. */
+function planRunning(
+  world: ConsumerWorld,
+  status: VolumeStatus,
+  array: ArraySeen,
+  wanted: StagingWanted,
+): Plan<StageStep> {
+  const flags = flagSteps(world, status, array);
+  if (flags.length > 0) return { kind: 'steps', steps: flags };
+  const access = planAccess(world, array, wanted);
+  if (access.kind !== 'steps') return access;
+  const broken = brokenMembers(world, status, array);
+  const repairs = stepsOf(broken);
+  if (repairs.length > 0) return { kind: 'steps', steps: repairs };
+  return broken.length > 0 ? wait(waitsOf(broken).join('; ')) : access;
+}
+
 /** States of an array that was put together and not started: nothing can be read from it. */
 const NOT_RUNNING: ReadonlySet<string> = new Set(['inactive', 'clear']);
 
@@ -146,5 +164,5 @@ export function planStage(world: ConsumerWorld, wanted: StagingWanted): Plan<Sta
   if (array === undefined) return planAssembly(world, status);
   if (NOT_RUNNING.has(array.arrayState)) return { kind: 'steps', steps: [{ kind: 'stopArray', array: array.name }] };
   if (array.isReadOnly) return planStart(world, status, array);
-  return planAccess(world, array, wanted);
+  return planRunning(world, status, array, wanted);
 }

@@ -102,7 +102,7 @@ function startRecord(world: ConsumerWorld, status: VolumeStatus, array: ArraySee
 }
 
 /** Remote members are write-mostly, the local one is not; MD knows the flag in RAID1 only. */
-function flagSteps(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen): readonly StageStep[] {
+export function flagSteps(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen): readonly StageStep[] {
   if (world.volume.spec.drivesPerCopy > 1) return [];
   const nodes = new Map(memberEntries(status).map(({ partitionUUID, nodeID }) => [partitionUUID, nodeID]));
   return sortedBy(array.members, ({ device }) => device).flatMap((member): readonly StageStep[] => {
@@ -126,12 +126,21 @@ function unguarded(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen)
     });
 }
 
+/** Members of the array whose guard is not as it should be, and what they need. */
+export function brokenMembers(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen): readonly Member[] {
+  const inSync = inSyncMembers(array);
+  return unguarded(world, status, array)
+    .filter(({ partitionUUID }) => inSync.has(partitionUUID) || array.isReadOnly)
+    .map((entry) => ({ entry, way: wayOf(world, status, entry) }));
+}
+
 /** A read-only array of this epoch: stamped, recorded, flags corrected, then writable. */
 export function planStart(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen): Plan<StageStep> {
-  const broken = unguarded(world, status, array).map((entry) => ({ entry, way: wayOf(world, status, entry) }));
+  const broken = brokenMembers(world, status, array);
   const repairs = stepsOf(broken);
   if (repairs.length > 0) return { kind: 'steps', steps: repairs };
-  if (broken.length > 0) return wait(waitsOf(broken).join('; '));
+  // Nothing was written through it yet: put together anew, without a member that does not come back in time.
+  if (broken.length > 0) return { kind: 'steps', steps: [{ kind: 'stopArray', array: array.name }] };
   const record = startRecord(world, status, array);
   if (record === undefined) return { kind: 'steps', steps: [{ kind: 'stopArray', array: array.name }] };
   const synced = memberEntries(status).filter(({ partitionUUID }) => record.synced.includes(partitionUUID));

@@ -4,6 +4,7 @@
  */
 import type { NvmeConnectOptions } from '../api/kernel.ts';
 import type { FsType } from '../api/volume.ts';
+import type { ConsumerObservation } from './health.ts';
 
 export type HolderStep =
   /** GPT entry and kernel partition. Only for an entry in `Requested`; `zeroPartition` follows when its device node is seen. */
@@ -153,6 +154,13 @@ export type UnstageStep =
   | { readonly kind: 'shutdownFilesystem'; readonly mountPoint: string }
   | { readonly kind: 'failGuard'; readonly name: string }
   | { readonly kind: 'stopArray'; readonly array: string }
+  /** Members that MD has dropped already, while the array that shows it is still there. */
+  | {
+      readonly kind: 'recordDropped';
+      readonly epoch: number;
+      readonly attachmentID: string;
+      readonly seen: ConsumerObservation;
+    }
   /** Final member states and `releasedEpoch`, on condition of the epoch. Only right after this epoch's array, which may have been written, was stopped. */
   | {
       readonly kind: 'recordReleased';

@@ -1,5 +1,5 @@
 /** NodeUnstage, and the clean-up of a fenced consumer (SPEC §4, §7.10). Works from what the kernel shows; the object may be gone. */
-import { droppedMembers } from './health.ts';
+import { droppedMembers, observeConsumer } from './health.ts';
 import type { UnstageStep } from './steps.ts';
 import {
   describeMember,
@@ -7,11 +7,10 @@ import {
   isHealthyGuard,
   memberEntries,
   notConsumerReason,
-  refuse,
+  refuseBehind,
   sortedBy,
   stepsOrDone,
   wait,
-  witnessBehind,
 } from './view.ts';
 import type { ArraySeen, ConsumerWorld, LegSeen, Plan } from './world.ts';
 
@@ -66,6 +65,8 @@ function planFenced(world: ConsumerWorld, array: ArraySeen, stagingPath: string,
   if (mounts.length > 0 && !isAllXfs) {
     return wait(`${why}; it stays closed until its openers are gone: mounted at ${mounts.join(', ')}`);
   }
+  if (mounts.length === 0 && array.openers === undefined)
+    return wait(`${why}; who has ${array.path} open is not known`);
   const openers = openersOf(array);
   if (openers !== undefined && mounts.length === 0) {
     return wait(`${why}; it stays closed until its openers are gone: ${openers}`);
@@ -111,6 +112,15 @@ function releaseRecord(world: ConsumerWorld, array: ArraySeen): readonly Unstage
   ];
 }
 
+/** What MD dropped and nobody recorded: once the array is stopped, nothing shows it any more. */
+function dropRecord(world: ConsumerWorld): readonly UnstageStep[] {
+  const { status, spec } = world.volume;
+  if (status === undefined || spec.activatedAt === undefined) return [];
+  const seen = observeConsumer(world);
+  if (seen.dropped.length === 0) return [];
+  return [{ kind: 'recordDropped', epoch: status.attachmentEpoch, attachmentID: status.attachmentID, seen }];
+}
+
 function planOrderly(world: ConsumerWorld, array: ArraySeen, stagingPath: string): Plan<UnstageStep> {
   const stuck = stuckMembers(world, array);
   if (stuck.length > 0) return wait(`the path of ${stuck.join(', ')} is lost: its I/O is held back until it returns`);
@@ -120,7 +130,12 @@ function planOrderly(world: ConsumerWorld, array: ArraySeen, stagingPath: string
   if (openers !== undefined) return wait(`array ${array.name} is in use by ${openers}`);
   return {
     kind: 'steps',
-    steps: [{ kind: 'stopArray', array: array.name }, ...releaseRecord(world, array), ...release(world)],
+    steps: [
+      ...dropRecord(world),
+      { kind: 'stopArray', array: array.name },
+      ...releaseRecord(world, array),
+      ...release(world),
+    ],
   };
 }
 
@@ -140,10 +155,8 @@ function planOrphan(world: ConsumerWorld, stagingPath: string): Plan<UnstageStep
 /** Works from the kernel alone when the volume was made up from it (see `ConsumerWorld.volume`). */
 export function planUnstage(world: ConsumerWorld, stagingPath: string): Plan<UnstageStep> {
   if (world.volume.metadata.uid === '') return planOrphan(world, stagingPath);
-  const behind = witnessBehind(world);
-  if (behind !== undefined) {
-    return refuse('precondition', `volume ${world.volume.metadata.name}: ${behind}`, 'WitnessBehind');
-  }
+  const behind = refuseBehind(world);
+  if (behind !== undefined) return behind;
   const { array } = world;
   if (array === undefined) {
     const mounts = ourMounts(world, stagingPath);

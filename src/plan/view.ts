@@ -78,8 +78,11 @@ interface Trace {
 
 function tracesOf(world: Traces): readonly Trace[] {
   return [
+    // Another volume's stamp is what was on the drive before: it says nothing of this one.
     ...world.partitions.flatMap(({ stamp, partitionUUID }) =>
-      stamp === undefined ? [] : [{ what: `the stamp in partition ${partitionUUID}`, ...stamp }],
+      stamp?.volumeUUID !== world.volume.spec.volumeUUID
+        ? []
+        : [{ what: `the stamp in partition ${partitionUUID}`, ...stamp }],
     ),
     ...world.legs.map(({ name, epoch }) => ({ what: `the leg ${name}`, epoch })),
     ...(world.exports ?? []).map(({ nqn, epoch, attachmentID }) => ({
@@ -112,6 +115,15 @@ export function witnessBehind(world: Traces): string | undefined {
   const seen = `epoch ${ahead.epoch}${ahead.attachmentID === undefined ? '' : `, attachment ${ahead.attachmentID}`}`;
   const recorded = `epoch ${epoch}, attachment ${attachmentID === '' ? 'none' : attachmentID}`;
   return `${ahead.what} carries ${seen}, the volume's object says ${recorded}: it is older than the data and nothing is done; restore its status from a backup of ${seen} or later`;
+}
+
+/** The refusal of whoever finds the CR older than the kernel or the disks; undefined when nothing shows that. */
+export function refuseBehind(world: Traces): Refusal | undefined {
+  const behind = witnessBehind(world);
+  const { status, metadata } = world.volume;
+  if (behind === undefined || status === undefined) return undefined;
+  const judged = { epoch: status.attachmentEpoch, attachmentID: status.attachmentID };
+  return { ...refuse('precondition', `volume ${metadata.name}: ${behind}`, 'WitnessBehind'), judged };
 }
 
 /** Why the array in the kernel may not be used: it, or a member of it, is not of the CR's epoch (SPEC §7.1). */

@@ -131,6 +131,8 @@ export interface DriveTableSeen {
   readonly usable: boolean;
   readonly unusableReason: string;
   readonly gptState: GptState;
+  /** Its partition table could not be read just now: what is on it is not known. */
+  readonly isUnreadable?: boolean;
   readonly freeExtents: readonly Extent[];
 }
 
@@ -196,5 +198,7 @@ export type Plan<S> =
       readonly kind: 'refuse';
       readonly error: 'precondition' | 'invalid' | 'notFound' | 'internal';
       readonly condition?: 'WitnessBehind' | 'StatusLost';
+      /** The attachment of the object that was judged. */
+      readonly judged?: { readonly epoch: number; readonly attachmentID: string };
       readonly message: string;
     };

@@ -20,7 +20,10 @@ export class KeyedMutex {
       return await work();
     } finally {
       release();
-      if (this.#tails.get(key) === tail) this.#tails.delete(key);
+      // Only when everybody before has finished too: one that gave up waiting must not make the key look free.
+      void tail.then(() => {
+        if (this.#tails.get(key) === tail) this.#tails.delete(key);
+      });
     }
   }
 

@@ -175,10 +175,12 @@ export class ModelCluster {
   /** Power cut: the kernel forgets, the drives keep. With `torn`, a write in flight reached one member only. */
   reboot(node: ModelNode, torn: boolean): void {
     const { array } = node;
-    if (array !== undefined && torn && !array.readOnly) {
+    // Before the birth is recorded nobody has the array: nothing is in flight.
+    const isUsed = this.volume.spec.activatedAt !== undefined;
+    if (array !== undefined && torn && isUsed && !array.readOnly) {
       const first = array.members.find(({ faulty }) => !faulty);
       const partition = first === undefined ? undefined : this.partition(first.partitionUUID);
-      if (partition !== undefined && this.reaches(node, partition.partitionUUID)) partition.data += 0.5;
+      if (partition !== undefined && this.reaches(node, partition.partitionUUID)) partition.data = Math.floor(partition.data) + 0.5;
     }
     node.bootCount += 1;
     node.legs = [];
@@ -293,6 +295,7 @@ export class ModelCluster {
       path: `/dev/${array.name}`,
       arrayState: array.readOnly ? 'readonly' : 'clean',
       isReadOnly: array.readOnly,
+      openers: [],
       raidDisks: Math.max(2, this.shape.copies) * this.shape.drives,
       degraded: 0,
       syncAction: array.resyncPending && !array.readOnly ? 'resync' : 'idle',
