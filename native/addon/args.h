@@ -48,8 +48,9 @@ inline std::vector<std::string> ToStringsArg(const Napi::Value& value, const std
   if (!value.IsArray()) ThrowExpected(value.Env(), name, "an array of strings");
   const auto array = value.As<Napi::Array>();
   std::vector<std::string> out;
-  for (uint32_t i = 0; i < array.Length(); ++i)
+  for (uint32_t i = 0; i < array.Length(); ++i) {
     out.push_back(ToStringArg(array.Get(i), name + "[" + std::to_string(i) + "]"));
+  }
   return out;
 }
 

@@ -22,8 +22,8 @@ Napi::Value EventToJs(Napi::Env env, const KernelEvent& event) {
   return js;
 }
 
-/// A watcher and the way back to the event loop. It runs until `stop` or the end of the environment, also when nobody holds
-/// the returned object any more.
+/// A watcher and the way back to the event loop. It runs until `stop` or the end of the environment, also when nobody
+/// holds the returned object any more.
 class Watch : public std::enable_shared_from_this<Watch> {
  public:
   explicit Watch(Napi::Function callback)
@@ -100,10 +100,15 @@ Napi::Value WatchKernel(const Napi::CallbackInfo& info) {
   auto started = watch->Start();
   if (!started.ok()) throw MakeErrnoError(env, started.error());
   auto handle = Napi::Object::New(env);
-  handle.Set("stop", Napi::Function::New(env, [watch](const Napi::CallbackInfo&) {
-                const std::shared_ptr<Watch> held = watch;
-                held->Stop();
-              }, "stop"));
+  handle.Set("stop", Napi::Function::New(
+                         env,
+                         [watch](const Napi::CallbackInfo&) {
+                           // Stopping may drop this very function, and with it its own reference.
+                           const std::shared_ptr<Watch> held =
+                               watch;  // NOLINT(performance-unnecessary-copy-initialization)
+                           held->Stop();
+                         },
+                         "stop"));
   watch->StopWithEnvironment(env);
   return handle;
 }
