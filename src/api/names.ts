@@ -18,6 +18,8 @@ export const RDMA_ADDRESS_ANNOTATION = 'meshstor.io/nvme-over-rdma-address';
 export const REQUESTED_NAME_ANNOTATION = 'meshstor.io/requested-name';
 /** On a node device: `true` allows the drive (SPEC §7.15). */
 export const ALLOW_DRIVE_ANNOTATION = 'meshstor.io/allow';
+/** Label of a node device: its node, so that a node watches its own alone. */
+export const NODE_LABEL = 'meshstor.io/node';
 /** On a volume: every holder has removed its partition before the object goes. */
 export const VOLUME_FINALIZER = 'csi.meshstor.io/partitions';
 export const PVC_NAME_ANNOTATION = 'meshstor.io/pvc-name';
@@ -40,6 +42,11 @@ export const MD_HOMEHOST = 'meshstor';
 
 /** Namespace of host ids and machine-independent names: a constant of this project. */
 const PROJECT_NAMESPACE = '5d1f1ac4-4b0f-5b4e-9d1c-3f0a6d6c7e21';
+
+/** The value of `NODE_LABEL`: the node's name, or a hash of one that is too long for a label. */
+export function nodeLabelFor(nodeName: string): string {
+  return nodeName.length <= 63 ? nodeName : hashHex(nodeName, 32);
+}
 
 /** The object name, and volume id, for a name that the CO asks for. */
 export function volumeIdFor(requestedName: string): string {

@@ -81,12 +81,16 @@ export interface NodeStore {
   read(name: string): Promise<NodeInfo | undefined>;
 }
 
+/** What an event is about. */
+export interface EventSubject {
+  readonly kind: string;
+  readonly name: string;
+  readonly uid: string;
+  /** Of a namespaced object; the event lives there too. */
+  readonly namespace?: string;
+}
+
 /** Kubernetes events with stable reasons. Never throws; what cannot be sent is logged. */
 export interface EventRecorder {
-  record(
-    about: { readonly kind: string; readonly name: string; readonly uid: string },
-    type: 'Normal' | 'Warning',
-    reason: string,
-    message: string,
-  ): void;
+  record(about: EventSubject, type: 'Normal' | 'Warning', reason: string, message: string): void;
 }

@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import { API_GROUP, API_VERSION, DRIVER_NAME } from '../api/names.ts';
-import type { EventRecorder } from '../api/object.ts';
+import type { EventRecorder, EventSubject } from '../api/object.ts';
 import { hashHex } from '../support/uuid.ts';
 import { ApiError, isNotFound } from './api-error.ts';
 import type { KubeClient } from './client.ts';
@@ -9,7 +9,8 @@ import { systemClock, timestamp } from './clock.ts';
 
 /** Events about cluster-scoped objects live here; the API takes no other namespace for them. */
 const NAMESPACE = 'default';
-const EVENTS = `/api/v1/namespaces/${NAMESPACE}/events`;
+/** Kinds of the core API that we tell about; all others are ours. */
+const CORE_KINDS: ReadonlySet<string> = new Set(['Node', 'PersistentVolumeClaim']);
 /** Limits of the API's validation. */
 const MESSAGE_LIMIT = 1024;
 const NAME_LIMIT = 253;
@@ -32,6 +33,7 @@ export interface EventRecorderOptions {
 interface Entry {
   readonly key: string;
   readonly name: string;
+  readonly namespace: string;
   readonly body: Readonly<Record<string, unknown>>;
   readonly firstTimestamp: string;
   lastTimestamp: string;
@@ -68,14 +70,11 @@ export class KubeEventRecorder implements EventRecorder {
     this.#filledAt = this.#clock.now();
   }
 
-  record(
-    about: { readonly kind: string; readonly name: string; readonly uid: string },
-    type: 'Normal' | 'Warning',
-    reason: string,
-    message: string,
-  ): void {
+  record(about: EventSubject, type: 'Normal' | 'Warning', reason: string, message: string): void {
     if (this.#closed) return;
-    const key = hashHex(JSON.stringify([this.#options.instance, about.kind, about.uid, type, reason, message]), 16);
+    const { kind, namespace = '', name, uid } = about;
+    const object = [kind, namespace, name, uid];
+    const key = hashHex(JSON.stringify([this.#options.instance, ...object, type, reason, message]), 16);
     const now = timestamp(this.#clock);
     const entry = this.#entries.get(key) ?? this.#remember(key, about, type, reason, message, now);
     if (entry === undefined) return;
@@ -93,7 +92,7 @@ export class KubeEventRecorder implements EventRecorder {
 
   #remember(
     key: string,
-    about: { readonly kind: string; readonly name: string; readonly uid: string },
+    about: EventSubject,
     type: string,
     reason: string,
     message: string,
@@ -104,12 +103,13 @@ export class KubeEventRecorder implements EventRecorder {
       this.#log.warn('event dropped: too many at once', { about: about.name, reason });
       return undefined;
     }
-    const apiVersion = about.kind === 'Node' ? 'v1' : `${API_GROUP}/${API_VERSION}`;
+    const apiVersion = CORE_KINDS.has(about.kind) ? 'v1' : `${API_GROUP}/${API_VERSION}`;
     const entry: Entry = {
       key,
       name: `${about.name.slice(0, NAME_LIMIT - 17)}.${key}`,
+      namespace: about.namespace ?? NAMESPACE,
       body: {
-        involvedObject: { apiVersion, kind: about.kind, name: about.name, uid: about.uid },
+        involvedObject: { apiVersion, ...about },
         type,
         reason,
         message: message.length <= MESSAGE_LIMIT ? message : `${message.slice(0, MESSAGE_LIMIT - 1)}…`,
@@ -174,12 +174,13 @@ export class KubeEventRecorder implements EventRecorder {
 
   async #bumpOrCreate(entry: Entry, count: number): Promise<void> {
     const doing = `sending event ${entry.name}`;
-    const path = `${EVENTS}/${encodeURIComponent(entry.name)}`;
+    const events = `/api/v1/namespaces/${encodeURIComponent(entry.namespace)}/events`;
+    const path = `${events}/${encodeURIComponent(entry.name)}`;
     const times = { firstTimestamp: entry.firstTimestamp, lastTimestamp: entry.lastTimestamp, count };
-    const metadata = { name: entry.name, namespace: NAMESPACE };
+    const metadata = { name: entry.name, namespace: entry.namespace };
     const event = { apiVersion: 'v1', kind: 'Event', metadata, ...entry.body, ...times };
     try {
-      await this.#client.request({ method: 'POST', path: EVENTS, body: event, doing });
+      await this.#client.request({ method: 'POST', path: events, body: event, doing });
       return;
     } catch (error) {
       if (!(error instanceof ApiError) || error.reason !== 'AlreadyExists') throw error;

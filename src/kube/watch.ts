@@ -21,6 +21,8 @@ export interface WatchOptions {
   readonly client: KubeClient;
   /** Path of the collection. */
   readonly path: string;
+  /** `labelSelector` of the API; all objects without. */
+  readonly labelSelector?: string;
   /** For messages, e.g. `volumes`. */
   readonly what: string;
   readonly sink: WatchSink;
@@ -123,7 +125,8 @@ export class Watch {
         const items: unknown[] = [];
         let page: { readonly version: string; readonly next: string } = { version: '', next: '' };
         do {
-          const query = { limit: String(pageSize), ...(page.next === '' ? {} : { continue: page.next }) };
+          const more = page.next === '' ? {} : { continue: page.next };
+          const query = { limit: String(pageSize), ...this.#selection, ...more };
           const answer = await client.request({ method: 'GET', path, query, doing: `listing ${what}`, signal });
           page = readPage(answer, items, what);
         } while (page.next !== '');
@@ -137,6 +140,11 @@ export class Watch {
         if (signal.aborted || !isVersionGone(error) || attempt >= EXPIRED_LISTS) throw error;
       }
     }
+  }
+
+  get #selection(): Readonly<Record<string, string>> {
+    const { labelSelector } = this.#options;
+    return labelSelector === undefined ? {} : { labelSelector };
   }
 
   #markSynced(): void {
@@ -159,6 +167,7 @@ export class Watch {
         path,
         query: {
           watch: '1',
+          ...this.#selection,
           allowWatchBookmarks: 'true',
           resourceVersion: this.#version ?? '',
           timeoutSeconds: String(Math.max(1, Math.round(watchSeconds * (1 + random() / 2)))),

@@ -34,16 +34,44 @@ export function endOnUnexpectedErrors(log: RootLog): void {
   process.on('unhandledRejection', end('unhandled rejection'));
 }
 
-/** Runs every part's stop in turn; one that fails does not keep the others from stopping. */
-export async function stopAll(
-  log: RootLog,
-  parts: readonly (readonly [string, () => Promise<void> | void])[],
-): Promise<void> {
-  for (const [name, stop] of parts) {
-    try {
-      await stop();
-    } catch (error) {
-      log.error('stopping a part failed', { part: name, error: errorFields(error) });
+/** What has been started so far. */
+export class StartedParts {
+  readonly #log: RootLog;
+  readonly #parts: (readonly [string, () => Promise<void> | void])[] = [];
+
+  constructor(log: RootLog) {
+    this.#log = log;
+  }
+
+  add(name: string, stop: () => Promise<void> | void): void {
+    this.#parts.push([name, stop]);
+  }
+
+  /** The last one first; one that fails does not keep the others from stopping. */
+  async stopAll(): Promise<void> {
+    for (const [name, stop] of this.#parts.splice(0).reverse()) {
+      try {
+        await stop();
+      } catch (error) {
+        this.#log.error('stopping a part failed', { part: name, error: errorFields(error) });
+      }
     }
+  }
+}
+
+/** Starts a role's parts and waits to be told to stop. However it ends, what was started is stopped. */
+export async function runParts(
+  log: RootLog,
+  stopped: Promise<unknown>,
+  start: (parts: StartedParts) => Promise<void>,
+): Promise<void> {
+  const parts = new StartedParts(log);
+  try {
+    await start(parts);
+    await stopped;
+  } finally {
+    await parts.stopAll();
+    log.info('role ended');
+    log.flushSync();
   }
 }

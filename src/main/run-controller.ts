@@ -20,7 +20,8 @@ import { createLog, toggleDebugOnSignal } from '../observability/log.ts';
 import { Metrics } from '../observability/metrics.ts';
 import { KeyedLock } from '../support/keyed-lock.ts';
 import { randomUuid } from '../support/uuid.ts';
-import { STOP_LIMIT_MS, endOnUnexpectedErrors, stopAll, untilToldToStop } from './process.ts';
+import type { StartedParts } from './process.ts';
+import { STOP_LIMIT_MS, endOnUnexpectedErrors, runParts, untilToldToStop } from './process.ts';
 import { driveSample, volumeSample } from './samples.ts';
 
 const CONCURRENT_VOLUMES = 8;
@@ -41,12 +42,8 @@ function connect(options: ControllerOptions, log: RootLog, version: string) {
 type Api = ReturnType<typeof connect>;
 
 function showMetrics(metrics: Metrics, { volumes, devices, nodes }: Api): void {
-  volumes.onChange(() => {
-    metrics.setVolumes(volumes.list().map(volumeSample));
-  });
-  devices.onChange(() => {
-    metrics.setDrives(devices.list().map(driveSample));
-  });
+  volumes.onChange(metrics.showVolumes(() => volumes.list().map(volumeSample)));
+  devices.onChange(metrics.showDrives(() => devices.list().map(driveSample)));
   metrics.watchAges(() => ({
     volumes: volumes.watchAgeMs / 1000,
     nodeDevices: devices.watchAgeMs / 1000,
@@ -86,18 +83,22 @@ function startElection(
   return { isLeader: () => elector.isLeader, stop: () => elector.stop() };
 }
 
-/** Runs until told to stop. */
-export async function runController(options: ControllerOptions): Promise<void> {
-  const version = programVersion();
-  const log = createLog({ level: options.logLevel, fields: { role: 'controller' } });
-  endOnUnexpectedErrors(log);
-  const stopToggling = toggleDebugOnSignal(log);
-  const stopped = untilToldToStop(log);
+async function startParts(options: ControllerOptions, log: RootLog, version: string, parts: StartedParts) {
+  parts.add('signals', toggleDebugOnSignal(log));
   const metrics = new Metrics({ role: 'controller', version });
   const api = connect(options, log, version);
+  parts.add('client', () => api.client.close());
   showMetrics(metrics, api);
   metrics.logLinesDropped(() => log.dropped);
+  for (const [name, store] of [
+    ['nodes', api.nodes],
+    ['devices', api.devices],
+    ['volumes', api.volumes],
+  ] as const) {
+    parts.add(name, () => store.stop());
+  }
   const election = startElection(options, api, log);
+  parts.add('election', () => election.stop());
   const lock = new KeyedLock();
   const controller: Controller = startController({
     ...api,
@@ -107,6 +108,7 @@ export async function runController(options: ControllerOptions): Promise<void> {
     newQueue: queueOf(log, metrics),
     isLeader: election.isLeader,
   });
+  parts.add('controller', () => controller.stop());
   api.volumes.start();
   api.devices.start();
   api.nodes.start();
@@ -121,25 +123,21 @@ export async function runController(options: ControllerOptions): Promise<void> {
       metrics.csiAnswered(rpc, code, seconds);
     },
   });
+  parts.add('csi', () => csi.stop(STOP_LIMIT_MS));
   const http = await serveHttp({
     ...options.metricsAddress,
     log,
     metrics: () => metrics.render(),
     notReady: controller.notReady,
   });
+  parts.add('http', () => http.close());
   log.info('controller role runs', { version, metrics: http.address });
-  await stopped;
-  await stopAll(log, [
-    ['csi', () => csi.stop(STOP_LIMIT_MS)],
-    ['controller', () => controller.stop()],
-    ['election', () => election.stop()],
-    ['http', () => http.close()],
-    ['volumes', () => api.volumes.stop()],
-    ['devices', () => api.devices.stop()],
-    ['nodes', () => api.nodes.stop()],
-    ['client', () => api.client.close()],
-    ['signals', stopToggling],
-  ]);
-  log.info('controller role ended');
-  log.flushSync();
+}
+
+/** Runs until told to stop. */
+export async function runController(options: ControllerOptions): Promise<void> {
+  const version = programVersion();
+  const log = createLog({ level: options.logLevel, fields: { role: 'controller' } });
+  endOnUnexpectedErrors(log);
+  await runParts(log, untilToldToStop(log), (parts) => startParts(options, log, version, parts));
 }

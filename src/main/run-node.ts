@@ -3,6 +3,7 @@ import { release } from 'node:os';
 import { dirname } from 'node:path';
 import { mkdir } from 'node:fs/promises';
 import { DomainError, errnoCode } from '../api/errors.ts';
+import { NODE_LABEL, nodeLabelFor } from '../api/names.ts';
 import type { NodeOptions } from '../cli/options.ts';
 import { programVersion } from '../cli/version.ts';
 import { startCsiServer } from '../csi/server.ts';
@@ -20,19 +21,23 @@ import type { OnStep } from '../node/converge.ts';
 import { readNodeIdentity } from '../node/identity.ts';
 import type { ReconcileVolume, RunningNode, VolumeQueue } from '../node/node.ts';
 import { PASS_EVERY_MS, startNode } from '../node/node.ts';
+import { gatherPreflightFacts, liveQueueTimeout, machineSources, threadPoolSize } from '../node/preflight-facts.ts';
+import type { Preflight } from '../node/preflight-watch.ts';
+import { PreflightWatch } from '../node/preflight-watch.ts';
 import { SystemTools } from '../node/tools.ts';
+import type { HttpEndpoint } from '../observability/http.ts';
 import { serveHttp } from '../observability/http.ts';
 import type { RootLog } from '../observability/log.ts';
 import { createLog, toggleDebugOnSignal } from '../observability/log.ts';
 import { Metrics } from '../observability/metrics.ts';
 import { errorFields } from '../support/log.ts';
 import { KeyedLock } from '../support/keyed-lock.ts';
-import { STOP_LIMIT_MS, endOnUnexpectedErrors, stopAll, untilToldToStop } from './process.ts';
-import { driveSample, volumeSample } from './samples.ts';
-import { watchPreflight } from './preflight.ts';
+import { countConnects, showNodeMetrics } from './node-metrics.ts';
+import type { StartedParts } from './process.ts';
+import { STOP_LIMIT_MS, endOnUnexpectedErrors, runParts, untilToldToStop } from './process.ts';
 
-/** How long a start waits for a holder that does not confirm. */
-const START_GRACE_MS = 5000;
+/** How long a start waits for a holder that does not confirm: longer than the restart of a node process takes. */
+const START_GRACE_MS = 30_000;
 const CONCURRENT_VOLUMES = 4;
 const VERSION = programVersion();
 
@@ -84,10 +89,12 @@ function connect(options: NodeOptions, log: RootLog) {
     ...(options.kubeconfig === undefined ? {} : { kubeconfig: options.kubeconfig }),
     userAgent: `meshstor-node/${VERSION}`,
   });
+  // The heartbeats of other nodes do not wake this one.
+  const labelSelector = `${NODE_LABEL}=${nodeLabelFor(options.nodeName)}`;
   return {
     client,
     volumes: createVolumeStore({ client, log }),
-    devices: createNodeDeviceStore({ client, log }),
+    devices: createNodeDeviceStore({ client, log, watch: { labelSelector } }),
     nodes: createNodeReader(client),
     events: new KubeEventRecorder({ client, log, instance: options.nodeName }),
   };
@@ -95,79 +102,51 @@ function connect(options: NodeOptions, log: RootLog) {
 
 type Api = ReturnType<typeof connect>;
 
-function showMetrics(metrics: Metrics, kernel: NativeKernel, api: Api, nodeName: string): void {
-  metrics.kernelCalls(() => {
-    const counts: Record<string, number> = {};
-    for (const call of kernel.inFlight()) counts[call.op] = (counts[call.op] ?? 0) + 1;
-    return counts;
+function preflightOf(options: NodeOptions, log: RootLog): PreflightWatch {
+  const sources = { ...machineSources(options), threadPoolSize: threadPoolSize(process.env) };
+  return new PreflightWatch({
+    gather: () => gatherPreflightFacts(sources),
+    liveQueueTimeout: () => liveQueueTimeout(options.sysRoot),
+    log,
   });
-  metrics.watchAges(() => ({ volumes: api.volumes.watchAgeMs / 1000, nodeDevices: api.devices.watchAgeMs / 1000 }));
-  const ownVolumes = (): void =>
-    metrics.setVolumes(
-      api.volumes
-        .list()
-        .filter((volume) => volume.status?.nodeName === nodeName)
-        .map(volumeSample),
-    );
-  const ownDrives = (): void =>
-    metrics.setDrives(
-      api.devices
-        .list()
-        .filter((device) => device.spec.node === nodeName)
-        .map(driveSample),
-    );
-  api.volumes.onChange(ownVolumes);
-  api.devices.onChange(ownDrives);
 }
 
-async function startRole(
-  options: NodeOptions,
-  api: Api,
-  kernel: NativeKernel,
-  metrics: Metrics,
-  log: RootLog,
-  onStep: OnStep | undefined,
-) {
-  const me = await readNodeIdentity(options.nodeName, options.sysRoot);
-  const preflight = await watchPreflight(options, log);
-  const own = await api.nodes.read(options.nodeName).catch(() => undefined);
-  const node: RunningNode = startNode({
+interface RoleParts {
+  readonly api: Api;
+  readonly kernel: NativeKernel;
+  readonly metrics: Metrics;
+  readonly preflight: Preflight;
+  readonly log: RootLog;
+  readonly onStep: OnStep | undefined;
+}
+
+async function startRole(options: NodeOptions, role: RoleParts): Promise<RunningNode> {
+  const { api, kernel, metrics, preflight, log, onStep } = role;
+  return startNode({
     ...api,
-    kernel,
-    me,
+    kernel: countConnects(kernel, metrics),
+    me: await readNodeIdentity(options.nodeName, options.sysRoot),
     log,
     tools: new SystemTools(dirname(options.lockFile), release()),
-    policy: {
-      selectors: options.driveSelectors,
-      nodeLabels: own?.metadata.labels ?? {},
-      initializeBlank: options.initializeBlank,
-    },
+    policy: { selectors: options.driveSelectors, initializeBlank: options.initializeBlank },
     startGraceMs: START_GRACE_MS,
-    fatalFindings: preflight.fatalFindings,
+    preflight,
     now: () => new Date().toISOString(),
     queueFor: queueOf(log, metrics),
     ...(options.nvmeTcpAddress === undefined ? {} : { tcpAddress: options.nvmeTcpAddress }),
-    ...(onStep === undefined ? {} : { onStep }),
+    onStep: (done) => {
+      if (done.step === 'revokeExport') metrics.fenced();
+      onStep?.(done);
+    },
   });
-  return { node, preflight };
 }
 
-/** Runs until told to stop. `onStep`: told of every step that was carried out. */
-export async function runNode(options: NodeOptions, onStep?: OnStep): Promise<void> {
-  const log = createLog({ level: options.logLevel, fields: { node: options.nodeName } });
-  log.info('node role starts', { version: VERSION });
-  endOnUnexpectedErrors(log);
-  const stopToggling = toggleDebugOnSignal(log);
-  const stopped = untilToldToStop(log);
-  const kernel = startKernel(log);
-  await takeNodeLock(kernel, options.lockFile);
-  await beIoFlusher(kernel, log);
-  const metrics = new Metrics({ role: 'node', version: VERSION });
-  const api = connect(options, log);
-  showMetrics(metrics, kernel, api, options.nodeName);
-  api.volumes.start();
-  api.devices.start();
-  const { node, preflight } = await startRole(options, api, kernel, metrics, log, onStep);
+async function startServers(
+  options: NodeOptions,
+  { api, metrics, log }: RoleParts,
+  node: RunningNode,
+  parts: StartedParts,
+): Promise<HttpEndpoint> {
   const csi = await startCsiServer({
     endpoint: options.csiEndpoint,
     version: VERSION,
@@ -176,24 +155,45 @@ export async function runNode(options: NodeOptions, onStep?: OnStep): Promise<vo
     node: node.operations,
     onAnswer: (rpc, code, seconds) => metrics.csiAnswered(rpc, code, seconds),
   });
+  parts.add('csi', () => csi.stop(STOP_LIMIT_MS));
   const http = await serveHttp({
     ...options.metricsAddress,
     log,
     metrics: () => metrics.render(),
-    notReady: () => undefined,
+    notReady: () =>
+      api.volumes.isSynced && api.devices.isSynced ? undefined : 'the API has not listed everything yet',
   });
+  parts.add('http', () => http.close());
+  return http;
+}
+
+async function startParts(options: NodeOptions, log: RootLog, onStep: OnStep | undefined, parts: StartedParts) {
+  parts.add('signals', toggleDebugOnSignal(log));
+  const kernel = startKernel(log);
+  await takeNodeLock(kernel, options.lockFile);
+  await beIoFlusher(kernel, log);
+  const metrics = new Metrics({ role: 'node', version: VERSION });
+  const api = connect(options, log);
+  parts.add('client', () => api.client.close());
+  showNodeMetrics({ metrics, kernel, ...api, nodeName: options.nodeName, log });
+  const preflight = preflightOf(options, log);
+  parts.add('preflight', () => preflight.stop());
+  parts.add('devices', () => api.devices.stop());
+  parts.add('volumes', () => api.volumes.stop());
+  const role = { api, kernel, metrics, preflight, log, onStep };
+  const node = await startRole(options, role);
+  parts.add('node', () => node.stop());
+  const http = await startServers(options, role, node, parts);
   log.info('node role runs', { version: VERSION, metrics: http.address });
-  await stopped;
-  await stopAll(log, [
-    ['csi', () => csi.stop(STOP_LIMIT_MS)],
-    ['node', () => node.stop()],
-    ['preflight', () => preflight.stop()],
-    ['http', () => http.close()],
-    ['volumes', () => api.volumes.stop()],
-    ['devices', () => api.devices.stop()],
-    ['client', () => api.client.close()],
-    ['signals', stopToggling],
-  ]);
-  log.info('node role ended');
-  log.flushSync();
+  api.volumes.start();
+  api.devices.start();
+  void preflight.look();
+}
+
+/** Runs until told to stop. `onStep`: told of every step that was carried out. */
+export async function runNode(options: NodeOptions, onStep?: OnStep): Promise<void> {
+  const log = createLog({ level: options.logLevel, fields: { node: options.nodeName } });
+  log.info('node role starts', { version: VERSION });
+  endOnUnexpectedErrors(log);
+  await runParts(log, untilToldToStop(log), (parts) => startParts(options, log, onStep, parts));
 }

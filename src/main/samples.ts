@@ -23,7 +23,6 @@ export function volumeSample({ metadata, status }: MeshStorVolume): VolumeSample
       degraded: status?.degradedDevices ?? 0,
     },
     syncRatio: Number.isNaN(percentage) ? 1 : percentage / 100,
-    syncBytesPerSecond: 0,
     partitionStates: (status?.partitions ?? []).map((partition) => partition.state),
   };
 }
@@ -41,6 +40,6 @@ export function driveSample({ spec, status }: MeshStorNodeDevice): DriveSample {
     localPartitions: status?.localPartitions ?? 0,
     remotePartitions: status?.remotePartitions ?? 0,
     unknownPartitions: status?.unknownPartitions ?? 0,
-    heartbeatAtMs: status === undefined ? 0 : Date.parse(status.updatedAt),
+    ...(status === undefined ? {} : { heartbeatAtMs: Date.parse(status.updatedAt) }),
   };
 }

@@ -1,7 +1,8 @@
 /** This node's drives as MeshStorNodeDevice objects: made, kept up to date, and removed when the drive is gone (SPEC §2). */
-import { setCondition } from '../api/conditions.ts';
+import type { NewCondition } from '../api/conditions.ts';
+import { findCondition, setCondition } from '../api/conditions.ts';
 import { DomainError } from '../api/errors.ts';
-import { ALLOW_DRIVE_ANNOTATION, nodeDeviceNameFor } from '../api/names.ts';
+import { ALLOW_DRIVE_ANNOTATION, NODE_LABEL, nodeDeviceNameFor, nodeLabelFor } from '../api/names.ts';
 import type { MeshStorNodeDevice, NodeDeviceSpec, NodeDeviceStatus } from '../api/node-device.ts';
 import type { ObjectStore } from '../api/object.ts';
 import type { Kernel } from '../api/kernel.ts';
@@ -11,6 +12,7 @@ import { formatBytes } from '../support/units.ts';
 import { randomUuid } from '../support/uuid.ts';
 import type { DrivePolicy, DriveVerdict } from './drive-policy.ts';
 import { isOurPartition, judgeDrive } from './drive-policy.ts';
+import type { Preflight } from './preflight-watch.ts';
 import type { DriveSeen } from './snapshot.ts';
 
 export interface InventoryParts {
@@ -18,7 +20,8 @@ export interface InventoryParts {
   readonly devices: ObjectStore<MeshStorNodeDevice>;
   readonly volumes: ObjectStore<MeshStorVolume>;
   readonly nodeName: string;
-  readonly policy: DrivePolicy;
+  readonly policy: () => DrivePolicy;
+  readonly preflight: Pick<Preflight, 'known'>;
   readonly now: () => string;
   readonly log: Log;
 }
@@ -59,12 +62,20 @@ function specOf(drive: DriveSeen, nodeName: string, usedAlias: string): NodeDevi
   };
 }
 
-function usableCondition(verdict: DriveVerdict): {
-  readonly type: string;
-  readonly status: 'True' | 'False';
-  readonly reason: string;
-  readonly message: string;
-} {
+const PREFLIGHT_FAILED = 'PreflightFailed';
+
+/** Nothing is said before the first look: what was said before the restart stays. */
+function preflightCondition(known: string | undefined): readonly NewCondition[] {
+  const type = 'Preflight';
+  if (known === undefined) return [];
+  if (known !== '') return [{ type, status: 'False', reason: 'FatalFindings', message: known }];
+  return [{ type, status: 'True', reason: 'Passed', message: 'the node is fit to hold and use volumes' }];
+}
+
+/** A node that fails its preflight gets no new volumes; partitions on it are served on (SPEC §12). */
+function usableCondition(verdict: DriveVerdict, preflight: string): NewCondition {
+  if (preflight !== '' && verdict.kind === 'usable')
+    return { type: 'Usable', status: 'False', reason: PREFLIGHT_FAILED, message: `preflight fails: ${preflight}` };
   if (verdict.kind === 'usable')
     return { type: 'Usable', status: 'True', reason: 'Allowed', message: 'allowed, with a good partition table' };
   if (verdict.kind === 'unusable')
@@ -98,7 +109,14 @@ export class Inventory {
 
   judge(drive: DriveSeen): DriveVerdict {
     const annotated = this.annotatedSerials().has(drive.namespace.serial);
-    return judgeDrive(drive.namespace, drive.table, drive.signatures, this.#parts.policy, annotated, drive.tableError);
+    return judgeDrive(
+      drive.namespace,
+      drive.table,
+      drive.signatures,
+      this.#parts.policy(),
+      annotated,
+      drive.tableError,
+    );
   }
 
   /** Writes a table on allowed blank drives and repairs half-damaged ones. Returns whether anything was written. */
@@ -161,12 +179,23 @@ export class Inventory {
     const renamed = old.find((device) => device.metadata.name !== name && identityOf(device.spec) === identity);
     const spec = specOf(drive, nodeName, renamed?.spec.device ?? '');
     try {
-      await devices.create({ name, annotations: renamed?.metadata.annotations ?? {} }, spec);
+      await devices.create({ name, annotations: renamed?.metadata.annotations ?? {}, labels: this.#labels }, spec);
     } catch (error) {
-      // The cache is behind: the next pass compares it.
+      // The cache is behind, or the object lacks the label by which it comes here: the next pass compares it.
       if (!(error instanceof DomainError) || error.kind !== 'conflict') throw error;
+      await devices.mutate(name, (current) => this.#labelled(current));
     }
     this.#parts.log.info('drive listed', { name, serial: spec.serial, model: spec.model, usedAlias: spec.usedAlias });
+  }
+
+  get #labels(): Readonly<Record<string, string>> {
+    return { [NODE_LABEL]: nodeLabelFor(this.#parts.nodeName) };
+  }
+
+  #labelled(current: MeshStorNodeDevice): MeshStorNodeDevice | undefined {
+    const { metadata, spec } = current;
+    if (spec.node !== this.#parts.nodeName || NODE_LABEL in metadata.labels) return undefined;
+    return { ...current, metadata: { ...metadata, labels: { ...metadata.labels, ...this.#labels } } };
   }
 
   #status(
@@ -176,8 +205,17 @@ export class Inventory {
     counts: PartitionCounts,
   ): NodeDeviceStatus {
     const now = this.#parts.now();
+    const { known } = this.#parts.preflight;
+    const before = current.status?.conditions ?? [];
+    const failedBefore = findCondition(before, 'Preflight')?.status === 'False';
+    const preflight = known ?? (failedBefore ? (findCondition(before, 'Preflight')?.message ?? '') : '');
+    const usable = usableCondition(verdict, preflight);
+    const conditions = [...preflightCondition(known), usable].reduce(
+      (list, next) => setCondition(list, next, now),
+      before,
+    );
     const sizes = (drive.table?.freeExtents ?? []).map((extent) => extent.sizeBytes);
-    const isUsable = verdict.kind === 'usable';
+    const isUsable = usable.status === 'True';
     const biggest = isUsable ? Math.max(0, ...sizes) : 0;
     return {
       biggestUsableFreeSpace: formatBytes(biggest),
@@ -189,7 +227,7 @@ export class Inventory {
       remotePartitions: counts.remote,
       unknownPartitions: counts.unknown,
       updatedAt: now,
-      conditions: setCondition(current.status?.conditions ?? [], usableCondition(verdict), now),
+      conditions,
     };
   }
 }

@@ -1,5 +1,4 @@
 /** The node role put together: inventory and heartbeat, the target's ports, background work on volumes, and the CSI operations. */
-import { NVMET_RDMA_PORT_ID, NVMET_TCP_PORT_ID, RDMA_PORT, TCP_PORT } from '../api/names.ts';
 import type { Kernel, KernelEvent } from '../api/kernel.ts';
 import type { MeshStorNodeDevice } from '../api/node-device.ts';
 import type { EventRecorder, ObjectStore } from '../api/object.ts';
@@ -13,12 +12,15 @@ import type { OnStep, StepDone, Surroundings } from './converge.ts';
 import type { DrivePolicy } from './drive-policy.ts';
 import { Inventory } from './inventory.ts';
 import type { NodeOperations } from './operations.ts';
+import { OwnNode } from './own-node.ts';
+import type { Preflight } from './preflight-watch.ts';
 import { NodeVolumeReconciler } from './reconciler.ts';
 import { lookAtDrives } from './snapshot.ts';
+import { TargetPorts } from './target-ports.ts';
 import type { Tools } from './tools.ts';
 import { VolumeNodeOperations } from './volume-operations.ts';
 import type { NodeReader } from './volume-worlds.ts';
-import { addressesOf, VolumeWorlds } from './volume-worlds.ts';
+import { VolumeWorlds } from './volume-worlds.ts';
 
 /** Keys to work on, each once at a time, failures later again. */
 export interface VolumeQueue {
@@ -37,12 +39,13 @@ export interface NodeParts {
   readonly nodes: NodeReader;
   readonly events: EventRecorder;
   readonly me: NodeIdentity;
-  readonly policy: DrivePolicy;
+  /** The node's labels are read from its Node object. */
+  readonly policy: Omit<DrivePolicy, 'nodeLabels'>;
   /** Address to listen on; else from the Node object. */
   readonly tcpAddress?: string;
   /** How long a start waits for a silent holder, milliseconds. */
   readonly startGraceMs: number;
-  readonly fatalFindings: () => string;
+  readonly preflight: Preflight;
   readonly now: () => string;
   readonly log: Log;
   /** Called after every step that was carried out. */
@@ -73,16 +76,25 @@ class Node implements RunningNode {
   readonly #wakeups = new Wakeups();
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #undo: (() => void)[] = [];
-  #listens: { readonly tcp: boolean; readonly rdma: boolean } = { tcp: false, rdma: false };
+  readonly #ports: TargetPorts;
+  readonly #ownNode: OwnNode;
+  /** Volumes that concerned this node when they were last heard of. */
+  readonly #mine = new Set<string>();
   #pass: Promise<void> | undefined;
   #publishing: Promise<void> | undefined;
   #publishAgain = false;
+  /** Before it, no drive can be judged by its node's labels. */
+  #askedForLabels = false;
   #stopped = false;
 
   constructor(parts: NodeParts) {
     this.#parts = parts;
     const { kernel, tools, volumes, me, now, log, events } = parts;
-    this.#inventory = new Inventory({ ...parts, nodeName: me.nodeName });
+    const { nodeName } = me;
+    this.#ports = new TargetPorts({ ...parts, nodeName });
+    const needsLabels = parts.policy.selectors.some(({ nodeLabels }) => nodeLabels !== undefined);
+    this.#ownNode = new OwnNode({ ...parts, nodeName, needsLabels });
+    this.#inventory = new Inventory({ ...parts, nodeName, policy: () => this.#policy() });
     const around: Surroundings = {
       me,
       rounds: new KeyedMutex(),
@@ -92,14 +104,16 @@ class Node implements RunningNode {
     };
     const worlds = new VolumeWorlds({ ...parts, holderView: () => this.#holderView() });
     const pause = (limitMs: number): Promise<void> => this.#wakeups.next(this.#wakeups.mark, limitMs);
+    const fatalFindings = (): Promise<string> => parts.preflight.fatalFindings();
     const acts = { kernel, tools, volumes, me, now, log, pause };
-    this.operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings: parts.fatalFindings });
+    this.operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings });
     this.#reconciler = new NodeVolumeReconciler({ worlds, acts, around, volumes, events });
     this.#queue = parts.queueFor((volumeId) => this.#reconciler.reconcile(volumeId));
   }
 
   start(): void {
-    const { kernel, volumes } = this.#parts;
+    const { kernel, volumes, preflight } = this.#parts;
+    preflight.onChange(() => this.#publishSoon());
     const watch = kernel.watch((events) => this.#onKernelEvents(events));
     this.#undo.push(() => watch.stop());
     this.#undo.push(volumes.onChange((name) => this.#onVolume(name)));
@@ -121,8 +135,13 @@ class Node implements RunningNode {
   }
 
   #holderView(): ReturnType<ConstructorParameters<typeof VolumeWorlds>[0]['holderView']> {
-    const { me, policy } = this.#parts;
-    return { me, policy, annotatedSerials: this.#inventory.annotatedSerials(), listensOnRdma: this.#listens.rdma };
+    const annotatedSerials = this.#inventory.annotatedSerials();
+    const { listensOnRdma } = this.#ports;
+    return { me: this.#parts.me, policy: this.#policy(), annotatedSerials, listensOnRdma };
+  }
+
+  #policy(): DrivePolicy {
+    return { ...this.#parts.policy, nodeLabels: this.#ownNode.labels };
   }
 
   #stepDone(done: StepDone): void {
@@ -130,7 +149,10 @@ class Node implements RunningNode {
     if (SPACE_STEPS.has(done.step)) this.#publishSoon();
   }
 
+  /** Volumes of others cost a look into the cache and nothing else. One that ceases to be ours is worked on once more. */
   #onVolume(name: string): void {
+    if (this.#reconciler.isConcerned(name)) this.#mine.add(name);
+    else if (!this.#mine.delete(name)) return;
     this.#wakeups.ring();
     this.#queue.add(name);
   }
@@ -155,6 +177,9 @@ class Node implements RunningNode {
 
   async #doPass(): Promise<void> {
     if (this.#stopped || !this.#parts.devices.isSynced) return;
+    await this.#parts.preflight.lookAgain();
+    await this.#ownNode.refresh();
+    this.#askedForLabels = true;
     await this.#listen();
     const drives = await this.#drives();
     if (await this.#inventory.prepareDrives(drives)) this.#publishSoon();
@@ -165,35 +190,18 @@ class Node implements RunningNode {
     return lookAtDrives(this.#parts.kernel, await this.#parts.kernel.nvmeNamespaces());
   }
 
-  /** The target's ports. The address is looked up until it is found; then it stays. */
+  /** A target that cannot be set up keeps neither drives nor volumes from being looked after. */
   async #listen(): Promise<void> {
-    if (this.#listens.tcp) return;
-    const { kernel, nodes, me, tcpAddress, log } = this.#parts;
-    const node = await nodes.read(me.nodeName);
-    const addresses = node === undefined ? undefined : addressesOf(node);
-    const tcp = tcpAddress ?? addresses?.tcp;
-    if (tcp === undefined || tcp === '') {
-      log.warn('no address to listen on', {
-        node: me.nodeName,
-        fix: 'give --nvme-tcp-address or the annotation meshstor.io/nvme-over-tcp-address',
-      });
-      return;
+    try {
+      await this.#ports.ensure(this.#ownNode.addresses);
+    } catch (error) {
+      this.#parts.log.warn('not listening', { error: errorFields(error) });
     }
-    await kernel.ensureNvmetPort({ id: NVMET_TCP_PORT_ID, trtype: 'tcp', traddr: tcp, trsvcid: String(TCP_PORT) });
-    if (addresses?.rdma !== undefined) {
-      await kernel.ensureNvmetPort({
-        id: NVMET_RDMA_PORT_ID,
-        trtype: 'rdma',
-        traddr: addresses.rdma,
-        trsvcid: String(RDMA_PORT),
-      });
-    }
-    this.#listens = { tcp: true, rdma: addresses?.rdma !== undefined };
   }
 
   /** Heartbeat and free space; asked for while it runs, it runs once more. */
   #publishSoon(): void {
-    if (this.#stopped || !this.#parts.devices.isSynced) return;
+    if (this.#stopped || !this.#askedForLabels) return;
     if (this.#publishing !== undefined) {
       this.#publishAgain = true;
       return;

@@ -145,10 +145,16 @@ async function mdadmAutoOff(hostRoot: string): Promise<boolean> {
 
 const QUEUE_TIMEOUT = 'queue_if_no_path_timeout_secs';
 
+/** The running module's value, seconds; undefined while it is not loaded. */
+export async function liveQueueTimeout(sysRoot: string): Promise<number | undefined> {
+  const live = await textOf(join(sysRoot, 'sys/module/dm_multipath/parameters', QUEUE_TIMEOUT));
+  return live === undefined ? undefined : Number(live.trim()) || 0;
+}
+
 /** The running module's value; else what will be set when the module is loaded. */
 async function queueTimeout(sources: PreflightSources): Promise<number> {
-  const live = await textOf(join(sources.sysRoot, 'sys/module/dm_multipath/parameters', QUEUE_TIMEOUT));
-  if (live !== undefined) return Number(live.trim()) || 0;
+  const live = await liveQueueTimeout(sources.sysRoot);
+  if (live !== undefined) return live;
   const folder = join(sources.hostRoot, 'etc/modprobe.d');
   const files = (await namesIn(folder)).filter((name) => name.endsWith('.conf'));
   const texts = await Promise.all(files.map((name) => textOf(join(folder, name))));

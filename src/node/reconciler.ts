@@ -2,12 +2,13 @@
  * The node's background work on volumes: what it owes as a holder, and what it reports as a consumer. Woken by kernel events and
  * by changes of the volumes; a full pass every 10 s is the safety net (SPEC §8).
  */
-import type { EventRecorder, ObjectStore } from '../api/object.ts';
-import { VOLUME_KIND } from '../api/names.ts';
+import type { EventRecorder, EventSubject, ObjectStore } from '../api/object.ts';
+import { PVC_NAME_ANNOTATION, PVC_NAMESPACE_ANNOTATION, PV_NAME_ANNOTATION, VOLUME_KIND } from '../api/names.ts';
 import type { MdState, MeshStorVolume } from '../api/volume.ts';
 import { observeConsumer } from '../plan/health.ts';
 import { recordObserved } from '../plan/records.ts';
 import type { HolderStep } from '../plan/steps.ts';
+import { isUuid } from '../support/uuid.ts';
 import type { HolderActs } from './act-holder.ts';
 import { actHolderStep } from './act-holder.ts';
 import { leaveCondition } from './conditions.ts';
@@ -27,6 +28,15 @@ const HEALTHY: ReadonlySet<MdState | ''> = new Set(['active', 'clean', '']);
 /** A holder that waits for something else looks again after this. */
 const WAIT_MS = 1000;
 
+/** The claim that the volume was made for, where `kubectl describe pvc` looks. The provisioner names a PV after its claim's uid. */
+function claimOf({ metadata }: MeshStorVolume): readonly EventSubject[] {
+  const name = metadata.annotations[PVC_NAME_ANNOTATION] ?? '';
+  const namespace = metadata.annotations[PVC_NAMESPACE_ANNOTATION] ?? '';
+  if (name === '' || namespace === '') return [];
+  const uid = (metadata.annotations[PV_NAME_ANNOTATION] ?? metadata.name).replace(/^pvc-/, '');
+  return [{ kind: 'PersistentVolumeClaim', name, namespace, uid: isUuid(uid) ? uid : '' }];
+}
+
 export class NodeVolumeReconciler {
   readonly #parts: ReconcilerParts;
 
@@ -36,13 +46,21 @@ export class NodeVolumeReconciler {
 
   /** Volumes that this node holds a partition of or consumes. */
   concerned(): readonly string[] {
-    const me = this.#parts.worlds.me.nodeName;
-    const concerns = (volume: MeshStorVolume): boolean =>
-      volume.status?.nodeName === me || (volume.status?.partitions ?? []).some((partition) => partition.nodeID === me);
     return this.#parts.volumes
       .list()
-      .filter(concerns)
+      .filter((volume) => this.#concerns(volume))
       .map((volume) => volume.metadata.name);
+  }
+
+  /** By the cache: no look at the kernel, no request. */
+  isConcerned(volumeId: string): boolean {
+    const volume = this.#parts.volumes.get(volumeId);
+    return volume !== undefined && this.#concerns(volume);
+  }
+
+  #concerns({ status }: MeshStorVolume): boolean {
+    const me = this.#parts.worlds.me.nodeName;
+    return status?.nodeName === me || (status?.partitions ?? []).some((partition) => partition.nodeID === me);
   }
 
   async reconcile(volumeId: string): Promise<{ readonly requeueAfterMs?: number }> {
@@ -87,8 +105,10 @@ export class NodeVolumeReconciler {
     const was = before.status?.mdState ?? '';
     const is = after.status?.mdState ?? '';
     if (was === is || HEALTHY.has(was) === HEALTHY.has(is)) return;
-    const about = { kind: VOLUME_KIND, name: after.metadata.name, uid: after.metadata.uid };
-    if (HEALTHY.has(is)) this.#parts.events.record(about, 'Normal', 'VolumeHealthy', 'all members are in sync');
-    else this.#parts.events.record(about, 'Warning', 'VolumeDegraded', message);
+    const claim = claimOf(after);
+    for (const about of [{ kind: VOLUME_KIND, name: after.metadata.name, uid: after.metadata.uid }, ...claim]) {
+      if (HEALTHY.has(is)) this.#parts.events.record(about, 'Normal', 'VolumeHealthy', 'all members are in sync');
+      else this.#parts.events.record(about, 'Warning', 'VolumeDegraded', message);
+    }
   }
 }

@@ -24,9 +24,12 @@ export interface VolumeSample extends VolumeLabels {
   readonly members: Readonly<Record<'total' | 'active' | 'failed' | 'down' | 'degraded', number>>;
   /** 0 to 1; 1 when in sync. */
   readonly syncRatio: number;
-  /** Bytes per second while something is synchronised, else 0. */
-  readonly syncBytesPerSecond: number;
   readonly partitionStates: readonly PartitionState[];
+}
+
+export interface SyncSpeed {
+  readonly labels: VolumeLabels;
+  readonly bytesPerSecond: number;
 }
 
 export interface DriveSample {
@@ -42,8 +45,8 @@ export interface DriveSample {
   readonly localPartitions: number;
   readonly remotePartitions: number;
   readonly unknownPartitions: number;
-  /** Milliseconds since the epoch of the last heartbeat. */
-  readonly heartbeatAtMs: number;
+  /** Milliseconds since the epoch of the last heartbeat; absent before the first. */
+  readonly heartbeatAtMs?: number;
 }
 
 const VOLUME_LABELS = ['volume', 'pv', 'pvc', 'namespace'] as const;
@@ -66,7 +69,6 @@ function volumeGauges(registers: Registry[]) {
     mdState: gauge('md_state', 'State of the array: 1 for the one it is in.', 'state', 'node'),
     members: gauge('members', 'Members of the array against copies times drives.', 'kind'),
     syncRatio: gauge('sync_ratio', 'Synchronised part of the volume, 1 when in sync.'),
-    syncSpeed: gauge('sync_bytes_per_second', 'Speed of the synchronisation under way.'),
     partitions: gauge('partitions', 'Partitions of the volume by state.', 'state'),
   };
 }
@@ -84,17 +86,21 @@ function driveGauges(registers: Registry[]) {
   };
 }
 
-function counters(registers: Registry[]) {
+/** What happens on nodes alone: elsewhere these could only show zero. */
+function nodeCounters(registers: Registry[]) {
   const counter = (name: string, help: string, ...labelNames: string[]): Counter =>
     new Counter({ name: `meshstor_${name}`, help, labelNames, registers });
   return {
     connects: counter('nvmeof_connects_total', 'Connections asked for.', 'transport', 'result'),
-    reconnects: counter('nvmeof_reconnects_total', 'Paths that came back after a loss.', 'transport'),
+    fences: counter('fences_total', 'Exports of this node that were taken away from their consumer.'),
+  };
+}
+
+function counters(registers: Registry[]) {
+  const counter = (name: string, help: string, ...labelNames: string[]): Counter =>
+    new Counter({ name: `meshstor_${name}`, help, labelNames, registers });
+  return {
     reconcileErrors: counter('reconcile_errors_total', 'Reconciliations that failed.', 'reconciler'),
-    fences: counter('fences_total', 'Consumers of an older epoch that were cut off.'),
-    pathLosses: counter('guarded_path_losses_total', 'Paths lost under a guard.', ...VOLUME_LABELS),
-    queuedSeconds: counter('guarded_path_queued_seconds_total', 'Time a guard held I/O back.', ...VOLUME_LABELS),
-    takeovers: counter('takeovers_total', 'Volumes started from less by a person.', ...VOLUME_LABELS),
   };
 }
 
@@ -111,22 +117,48 @@ function volumeLabels({ volume, pv, pvc, namespace }: VolumeLabels): Record<(typ
   return { volume, pv, pvc, namespace };
 }
 
+/** Samples are read when somebody scrapes, and only if something changed since. */
+class Samples<T> {
+  readonly #read: () => readonly T[] | Promise<readonly T[]>;
+  #isStale = true;
+
+  constructor(read: () => readonly T[] | Promise<readonly T[]>) {
+    this.#read = read;
+  }
+
+  readonly changed = (): void => {
+    this.#isStale = true;
+  };
+
+  /** Undefined when nothing changed. */
+  async next(): Promise<readonly T[] | undefined> {
+    if (!this.#isStale) return undefined;
+    this.#isStale = false;
+    return this.#read();
+  }
+}
+
 export class Metrics {
   readonly #registry = new Registry();
   readonly #now: () => number;
   readonly #volumes: ReturnType<typeof volumeGauges>;
   readonly #drives: ReturnType<typeof driveGauges>;
   readonly #counters: ReturnType<typeof counters>;
+  readonly #nodeCounters: ReturnType<typeof nodeCounters> | undefined;
   readonly #histograms: ReturnType<typeof histograms>;
-  #driveSamples: readonly DriveSample[] = [];
+  #volumeSamples: Samples<VolumeSample> | undefined;
+  #driveSamples: Samples<DriveSample> | undefined;
+  #heartbeats: readonly DriveSample[] = [];
 
   constructor(options: MetricsOptions) {
     this.#now = options.now ?? Date.now;
     this.#registry.setDefaultLabels({ role: options.role });
     const registers = [this.#registry];
+    const isNode = options.role === 'node';
     this.#volumes = volumeGauges(registers);
     this.#drives = driveGauges(registers);
     this.#counters = counters(registers);
+    this.#nodeCounters = isNode ? nodeCounters(registers) : undefined;
     this.#histograms = histograms(registers);
     processMetrics(registers);
     const labelNames = ['version'];
@@ -136,8 +168,20 @@ export class Metrics {
     );
   }
 
+  /** Where volumes are read when somebody scrapes. Returns what has to be called when they changed. */
+  showVolumes(read: () => readonly VolumeSample[] | Promise<readonly VolumeSample[]>): () => void {
+    this.#volumeSamples = new Samples(read);
+    return this.#volumeSamples.changed;
+  }
+
+  /** The same for drives. */
+  showDrives(read: () => readonly DriveSample[]): () => void {
+    this.#driveSamples = new Samples(read);
+    return this.#driveSamples.changed;
+  }
+
   /** Replaces everything said about volumes: one that is not in the list any more has no series any more. */
-  setVolumes(samples: readonly VolumeSample[]): void {
+  #setVolumes(samples: readonly VolumeSample[]): void {
     for (const gauge of Object.values(this.#volumes)) gauge.reset();
     for (const sample of samples) this.#setVolume(sample);
   }
@@ -149,13 +193,12 @@ export class Metrics {
     if (sample.mdState !== '') this.#volumes.mdState.set({ ...labels, state: sample.mdState, node }, 1);
     for (const [kind, value] of Object.entries(sample.members)) this.#volumes.members.set({ ...labels, kind }, value);
     this.#volumes.syncRatio.set(labels, sample.syncRatio);
-    this.#volumes.syncSpeed.set(labels, sample.syncBytesPerSecond);
     for (const state of sample.partitionStates) this.#volumes.partitions.inc({ ...labels, state });
   }
 
-  /** Replaces everything said about drives. The age of their heartbeats is taken when somebody asks. */
-  setDrives(samples: readonly DriveSample[]): void {
-    this.#driveSamples = samples;
+  /** Replaces everything said about drives. The age of their heartbeats is taken at every scrape. */
+  #setDrives(samples: readonly DriveSample[]): void {
+    this.#heartbeats = samples;
     for (const gauge of Object.values(this.#drives)) gauge.reset();
     for (const sample of samples) {
       const { node, device, model, serial } = sample;
@@ -171,17 +214,15 @@ export class Metrics {
   }
 
   #setHeartbeatAges(): void {
-    for (const { node, device, model, serial, heartbeatAtMs } of this.#driveSamples) {
+    for (const { node, device, model, serial, heartbeatAtMs } of this.#heartbeats) {
+      if (heartbeatAtMs === undefined) continue;
       this.#drives.heartbeatAge.set({ node, device, model, serial }, Math.max(0, this.#now() - heartbeatAtMs) / 1000);
     }
   }
 
+  /** A connection that was asked for; on nodes alone. */
   connected(transport: 'tcp' | 'rdma', result: 'ok' | 'failed'): void {
-    this.#counters.connects.inc({ transport, result });
-  }
-
-  reconnected(transport: 'tcp' | 'rdma'): void {
-    this.#counters.reconnects.inc({ transport });
+    this.#nodeCounters?.connects.inc({ transport, result });
   }
 
   /** One run of a reconciler, however it ended. */
@@ -195,21 +236,24 @@ export class Metrics {
     this.#histograms.csi.observe({ method, code }, seconds);
   }
 
+  /** An export that was taken away from its consumer; on nodes alone. */
   fenced(): void {
-    this.#counters.fences.inc();
+    this.#nodeCounters?.fences.inc();
   }
 
-  pathLost(volume: VolumeLabels): void {
-    this.#counters.pathLosses.inc(volumeLabels(volume));
-  }
-
-  /** A guard stopped queueing, whichever way, after this time. */
-  guardOpened(volume: VolumeLabels, queuedSeconds: number): void {
-    this.#counters.queuedSeconds.inc(volumeLabels(volume), queuedSeconds);
-  }
-
-  takenOver(volume: VolumeLabels): void {
-    this.#counters.takeovers.inc(volumeLabels(volume));
+  /** How fast volumes are synchronised, bytes per second, asked when somebody scrapes. */
+  syncSpeeds(read: () => Promise<readonly SyncSpeed[]>): void {
+    new Gauge({
+      name: 'meshstor_volume_sync_bytes_per_second',
+      help: 'Speed of the synchronisation under way.',
+      labelNames: VOLUME_LABELS,
+      registers: [this.#registry],
+      async collect() {
+        const speeds = await read();
+        this.reset();
+        for (const { labels, bytesPerSecond } of speeds) this.set(volumeLabels(labels), bytesPerSecond);
+      },
+    });
   }
 
   /** How long each watch has been silent, by kind, asked when somebody scrapes. */
@@ -244,6 +288,10 @@ export class Metrics {
 
   /** The text of /metrics. */
   async render(): Promise<{ readonly text: string; readonly contentType: string }> {
+    const volumes = await this.#volumeSamples?.next();
+    if (volumes !== undefined) this.#setVolumes(volumes);
+    const drives = await this.#driveSamples?.next();
+    if (drives !== undefined) this.#setDrives(drives);
     this.#setHeartbeatAges();
     return { text: await this.#registry.metrics(), contentType: this.#registry.contentType };
   }

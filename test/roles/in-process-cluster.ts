@@ -13,6 +13,7 @@ import type { StepDone } from '../../src/node/converge.ts';
 import type { RunningNode } from '../../src/node/node.ts';
 import { startNode } from '../../src/node/node.ts';
 import type { PublishRequest, StageRequest } from '../../src/node/operations.ts';
+import type { Preflight } from '../../src/node/preflight-watch.ts';
 import type { Log } from '../../src/support/log.ts';
 import { GIB, MIB } from '../../src/support/units.ts';
 import { FakeFabric } from '../fakes/fake-fabric.ts';
@@ -37,6 +38,13 @@ export const CLASS: ClassParameters = {
   fsType: 'xfs',
 };
 
+const FIT: Preflight = {
+  known: '',
+  fatalFindings: () => Promise.resolve(''),
+  lookAgain: () => Promise.resolve(),
+  onChange: () => undefined,
+};
+
 const STAGING = '/var/lib/kubelet/plugins/kubernetes.io/csi';
 
 interface Member {
@@ -48,6 +56,7 @@ export interface InProcessOptions {
   readonly log?: Log;
   readonly onStep?: (node: string, done: StepDone) => void;
   readonly startGraceMs?: number;
+  readonly preflight?: Preflight;
 }
 
 export class InProcessCluster {
@@ -100,9 +109,9 @@ export class InProcessCluster {
         hostNqn: hostNqnFor(name),
         hostID: hostIdFor(name),
       },
-      policy: { selectors: [{ serial: '*' }], nodeLabels: {}, initializeBlank: true },
+      policy: { selectors: [{ serial: '*' }], initializeBlank: true },
       startGraceMs,
-      fatalFindings: () => '',
+      preflight: this.#options.preflight ?? FIT,
       now: () => new Date().toISOString(),
       log,
       queueFor: (reconcile) =>

@@ -10,7 +10,6 @@ const SAMPLE: VolumeSample = {
   mdState: 'recovering',
   members: { total: 2, active: 1, failed: 0, down: 0, degraded: 1 },
   syncRatio: 0.452,
-  syncBytesPerSecond: 1000,
   partitionStates: ['Synced', 'Syncing'],
 };
 const DRIVE: DriveSample = {
@@ -48,50 +47,77 @@ describe('metrics', () => {
   }
 
   it('tells phase, array state, members, progress and partitions of a volume with its PV, PVC and namespace', async () => {
-    metrics.setVolumes([SAMPLE]);
+    metrics.showVolumes(() => [SAMPLE]);
     expect(await value('meshstor_volume_phase', { ...VOLUME, phase: 'Syncing', node: 'n1' })).to.equal(1);
     expect(await value('meshstor_volume_md_state', { ...VOLUME, state: 'recovering' })).to.equal(1);
     expect(await value('meshstor_volume_members', { ...VOLUME, kind: 'degraded' })).to.equal(1);
     expect(await value('meshstor_volume_sync_ratio', VOLUME)).to.equal(0.452);
-    expect(await value('meshstor_volume_sync_bytes_per_second', VOLUME)).to.equal(1000);
     expect(await value('meshstor_volume_partitions', { ...VOLUME, state: 'Syncing' })).to.equal(1);
   });
 
   it('forgets a volume that is gone and a phase that is past', async () => {
-    metrics.setVolumes([SAMPLE, { ...SAMPLE, volume: 'pvc-2' }]);
-    metrics.setVolumes([{ ...SAMPLE, phase: 'Synced', partitionStates: ['Synced', 'Synced'] }]);
+    let samples: VolumeSample[] = [SAMPLE, { ...SAMPLE, volume: 'pvc-2' }];
+    const changed = metrics.showVolumes(() => samples);
+    expect(await value('meshstor_volume_phase', { volume: 'pvc-2' })).to.equal(1);
+    samples = [{ ...SAMPLE, phase: 'Synced', partitionStates: ['Synced', 'Synced'] }];
+    changed();
     expect(await value('meshstor_volume_phase', { volume: 'pvc-2' })).to.equal(undefined);
     expect(await value('meshstor_volume_phase', { volume: 'pvc-1', phase: 'Syncing' })).to.equal(undefined);
     expect(await value('meshstor_volume_partitions', { volume: 'pvc-1', state: 'Synced' })).to.equal(2);
-    metrics.setVolumes([]);
+    samples = [];
+    changed();
     expect((await metrics.render()).text).to.not.include('pvc-1');
   });
 
+  it('reads samples only when somebody scrapes, and only after a change', async () => {
+    let reads = 0;
+    const changed = metrics.showVolumes(() => {
+      reads += 1;
+      return [SAMPLE];
+    });
+    for (let change = 0; change < 3; change += 1) changed();
+    expect(reads).to.equal(0);
+    await metrics.render();
+    await metrics.render();
+    expect(reads).to.equal(1);
+    changed();
+    await metrics.render();
+    expect(reads).to.equal(2);
+  });
+
   it('takes the age of a heartbeat when somebody asks, and forgets drives that are gone', async () => {
-    metrics.setDrives([DRIVE]);
+    let drives = [DRIVE];
+    const changed = metrics.showDrives(() => drives);
     now = 65_000;
     expect(await value('meshstor_drive_heartbeat_age_seconds', { serial: 'S' })).to.equal(60);
     expect(await value('meshstor_drive_partitions', { serial: 'S', kind: 'unknown' })).to.equal(3);
     expect(await value('meshstor_drive_free_bytes', { serial: 'S' })).to.equal(40);
-    metrics.setDrives([]);
+    drives = [];
+    changed();
     expect(await value('meshstor_drive_heartbeat_age_seconds', { serial: 'S' })).to.equal(undefined);
   });
 
-  it('counts connections, fences, lost paths with the time they queued, and takeovers', async () => {
+  it('tells no age of a heartbeat that never came', async () => {
+    const { heartbeatAtMs, ...silent } = DRIVE;
+    expect(heartbeatAtMs).to.be.a('number');
+    metrics.showDrives(() => [silent]);
+    expect(await value('meshstor_drive_size_bytes', { serial: 'S' })).to.equal(100);
+    expect(await value('meshstor_drive_heartbeat_age_seconds', { serial: 'S' })).to.equal(undefined);
+  });
+
+  it('counts connections and fences on nodes, and has no such series elsewhere', async () => {
     metrics.connected('tcp', 'ok');
     metrics.connected('tcp', 'failed');
-    metrics.reconnected('tcp');
     metrics.fenced();
-    metrics.pathLost(VOLUME);
-    metrics.guardOpened(VOLUME, 1.5);
-    metrics.guardOpened(VOLUME, 0.5);
-    metrics.takenOver(VOLUME);
     expect(await value('meshstor_nvmeof_connects_total', { transport: 'tcp', result: 'failed' })).to.equal(1);
-    expect(await value('meshstor_nvmeof_reconnects_total', { transport: 'tcp' })).to.equal(1);
     expect(await value('meshstor_fences_total', {})).to.equal(1);
-    expect(await value('meshstor_guarded_path_losses_total', VOLUME)).to.equal(1);
-    expect(await value('meshstor_guarded_path_queued_seconds_total', VOLUME)).to.equal(2);
-    expect(await value('meshstor_takeovers_total', VOLUME)).to.equal(1);
+    const { text } = await new Metrics({ role: 'controller', version: '1.2.3' }).render();
+    expect(text).to.not.match(/nvmeof|fences|sync_bytes/);
+  });
+
+  it('asks for the speed of synchronisations when somebody scrapes', async () => {
+    metrics.syncSpeeds(() => Promise.resolve([{ labels: VOLUME, bytesPerSecond: 1000 }]));
+    expect(await value('meshstor_volume_sync_bytes_per_second', VOLUME)).to.equal(1000);
   });
 
   it('times reconciliations and CSI calls, and counts the failed ones', async () => {
