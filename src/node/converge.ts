@@ -24,7 +24,7 @@ export interface Operation<S extends { readonly kind: string }> {
   readonly act: (step: S) => Promise<void>;
   /**
    * Steps that concern one member alone: they run beside those of other members, and one that fails is waited for like a member
-   * that is not there. Undefined for every other step. A plan has either such steps only, or none.
+   * that is not there. Its name for people; undefined for every other step. A plan has either such steps only, or none.
    */
   readonly memberOf?: (step: S) => string | undefined;
   /** Called before a refusal is thrown: the place to leave a condition. */
@@ -109,7 +109,7 @@ async function carryOutByMember<S extends { readonly kind: string }>(
         member,
         error: errorFields(error),
       });
-      return [`member ${member}: ${error instanceof Error ? error.message : String(error)}`];
+      return [`${member}: ${error instanceof Error ? error.message : String(error)}`];
     }
   });
   return (await Promise.all(runs)).flat();
@@ -151,7 +151,8 @@ async function runRound<S extends { readonly kind: string }>(
   try {
     return await around.rounds.run(operation.volumeId, signal, () => oneRound(operation, around, signal));
   } catch (error) {
-    if (!signal.aborted || error instanceof DomainError) throw error;
+    // The signal's own reason says that time is up, not what for.
+    if (!signal.aborted || (error instanceof DomainError && error !== signal.reason)) throw error;
     throw new DomainError(
       'unavailable',
       `${operation.name} of ${operation.volumeId}: time is up, still waiting for ${waitingFor}`,

@@ -2,13 +2,14 @@
 import { DomainError } from '../api/errors.ts';
 import type { Kernel } from '../api/kernel.ts';
 import { parseLegName } from '../api/names.ts';
-import type { FsType, MeshStorVolume } from '../api/volume.ts';
+import type { FsType, MeshStorVolume, PartitionStatus } from '../api/volume.ts';
 import { observeConsumer } from '../plan/health.ts';
 import { planPublish, planUnpublish } from '../plan/publishing.ts';
 import type { Who } from '../plan/records.ts';
 import { planStage } from '../plan/staging.ts';
 import type { PublishStep, StageStep, UnstageStep } from '../plan/steps.ts';
 import { planUnstage } from '../plan/teardown.ts';
+import { describeMember } from '../plan/view.ts';
 import type { ConsumerWorld, FilesystemSeen, Plan, StagingWanted } from '../plan/world.ts';
 import type { ConsumerActs, StageMemory } from './act-consumer.ts';
 import { actPublishStep, actStageStep, actUnstageStep } from './act-consumer.ts';
@@ -88,6 +89,13 @@ function memberOf(step: StageStep): string | undefined {
   }
 }
 
+/** With its node: whoever reads it has to know where to look. */
+function nameOfMember(partitionUUID: string | undefined, entries: readonly PartitionStatus[]): string | undefined {
+  if (partitionUUID === undefined) return undefined;
+  const entry = entries.find((candidate) => candidate.partitionUUID === partitionUUID);
+  return entry === undefined ? `partition ${partitionUUID}` : describeMember(entry);
+}
+
 export class VolumeNodeOperations implements NodeOperations {
   readonly #parts: OperationParts;
 
@@ -104,6 +112,7 @@ export class VolumeNodeOperations implements NodeOperations {
     const memory: StageMemory = { filesystem: UNPROBED };
     const startedAt = performance.now();
     let who: Who | undefined;
+    let entries: readonly PartitionStatus[] = [];
     const plan = async (): Promise<Plan<StageStep>> => {
       const waitedMs = performance.now() - startedAt;
       const world = await this.#world(request.volumeId, {
@@ -114,6 +123,7 @@ export class VolumeNodeOperations implements NodeOperations {
       checkContext(request, world.volume);
       await this.#checkPreflight(request.volumeId, world);
       who = whoOf(world);
+      entries = world.volume.status?.partitions ?? [];
       return planStage(world, stagingWanted(request, world.volume));
     };
     const act = async (step: StageStep): Promise<void> => {
@@ -121,7 +131,8 @@ export class VolumeNodeOperations implements NodeOperations {
       await actStageStep(acts, request.volumeId, who, memory, step);
     };
     const onRefusal = leaveCondition(acts.volumes, request.volumeId, acts.now);
-    await converge({ name: 'stage', volumeId: request.volumeId, plan, act, onRefusal, memberOf }, around, signal);
+    const nameOf = (step: StageStep): string | undefined => nameOfMember(memberOf(step), entries);
+    await converge({ name: 'stage', volumeId: request.volumeId, plan, act, onRefusal, memberOf: nameOf }, around, signal);
   }
 
   async unstage(volumeId: string, stagingPath: string, signal: AbortSignal): Promise<void> {

@@ -86,7 +86,7 @@ export async function expectRefusal(
   expect(error, `the call succeeded, expected ${code}`).to.be.instanceOf(CsiError);
   const refused = error as CsiError;
   expect(refused.code, refused.details).to.equal(code);
-  for (const word of words) expect(refused.details).to.include(word);
+  for (const word of words) expect(refused.details, refused.details).to.include(word);
   return refused;
 }
 
