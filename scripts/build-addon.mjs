@@ -1,4 +1,5 @@
-// Builds build/Release/meshstor_native.node when it is missing or older than what it is made of.
+// Builds build/Release/meshstor_native.node when it is missing or older than what it is made of. One that was built from
+// equal sources before, in another clone, is taken from the cache folder.
 //
 //   node scripts/build-addon.mjs [--force]
 //
@@ -8,20 +9,22 @@
 import { spawnSync } from 'node:child_process';
 import {
   closeSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { cached, keep, keyOf, nativeSources, versionOf } from './native-cache.mjs';
+import { root } from './steps.mjs';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const target = join(root, 'build', 'Release', 'meshstor_native.node');
 const lock = join(root, 'build', '.building');
 const LOCK_LIMIT_MS = 180_000;
@@ -93,15 +96,38 @@ function build() {
   return true;
 }
 
+function cacheKey() {
+  const { version } = createRequire(import.meta.url)('node-addon-api/package.json');
+  return keyOf([...nativeSources('native/core', 'native/addon'), 'binding.gyp'], version, versionOf('g++'));
+}
+
+function takeFrom(folder) {
+  mkdirSync(dirname(target), { recursive: true });
+  const fresh = `${target}.${process.pid}.new`;
+  copyFileSync(join(folder, 'meshstor_native.node'), fresh);
+  renameSync(fresh, target); // a process that has the old one loaded keeps it
+}
+
+function buildOrTake() {
+  const key = cacheKey();
+  const found = force ? undefined : cached('addon', key);
+  if (found !== undefined) {
+    takeFrom(found);
+    return true;
+  }
+  process.stdout.write('building the native addon\n');
+  if (!build()) return false;
+  // Sources that were saved meanwhile would be kept under the wrong name.
+  if (cacheKey() === key && !force) keep('addon', key, [target]);
+  return true;
+}
+
 const force = process.argv.includes('--force');
 if (!force && isFresh()) process.exit(0);
 takeLock();
 let ok = true;
 try {
-  if (force || !isFresh()) {
-    process.stdout.write('building the native addon\n');
-    ok = build();
-  }
+  if (force || !isFresh()) ok = buildOrTake();
 } finally {
   rmSync(lock, { force: true });
 }

@@ -9,7 +9,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { compiledSchemas } from './compile-schemas.mjs';
 import { ensureNpm, ensurePackages } from './setup.mjs';
 import { filesBelow, root, run, seconds } from './steps.mjs';
 
@@ -62,11 +61,10 @@ const droppableClient = {
 const quickStart = {
   name: 'quick-start',
   setup(build) {
-    build.onLoad({ filter: /[/]src[/]kube[/]schema-validators\.ts$/ }, () => ({
-      contents: compiledSchemas(),
-      loader: 'js',
-      resolveDir: root,
-    }));
+    build.onLoad({ filter: /[/]src[/]kube[/]schema-validators\.ts$/ }, async () => {
+      const { compiledSchemas } = await import('./compile-schemas.mjs'); // it needs node_modules
+      return { contents: compiledSchemas(), loader: 'js', resolveDir: root };
+    });
     build.onResolve({ filter: /^whatwg-url$/ }, () => ({ path: 'whatwg-url', namespace: 'built-in-url' }));
     build.onLoad({ filter: /.*/, namespace: 'built-in-url' }, () => ({
       contents: 'module.exports = { URL, URLSearchParams };',

@@ -2,15 +2,18 @@
 //
 //   node scripts/lint.mjs                all of them, two at a time
 //   node scripts/lint.mjs --only types,eslint
-//   node scripts/lint.mjs --native       clang-tidy over native/ (minutes, hence on its own: npm run lint:native)
+//   node scripts/lint.mjs --native       clang-tidy over native/ (minutes the first time, hence on its own: npm run lint:native)
 //   node scripts/lint.mjs --self-test    proves on a small tree of violations that every import rule fires
 //
 // The last line is `lint: N passed, N failed, N skipped`. A tool that is missing is a skip, under CI=true a failure.
 
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { importRulesFire } from './lint-self-test.mjs';
+import { cached, keep, keyOf } from './native-cache.mjs';
 import { ensureNpm } from './setup.mjs';
 import { bin, filesBelow, has, inCi, root, run, seconds } from './steps.mjs';
 
@@ -85,18 +88,32 @@ function forbiddenWords() {
   return found;
 }
 
+/** Flags as binding.gyp and CMakeLists.txt give them, and where the addon's headers are. */
+function tidyFlags() {
+  const require = createRequire(import.meta.url);
+  const headers = join(dirname(dirname(process.execPath)), 'include', 'node');
+  if (!existsSync(join(headers, 'node_api.h'))) return { problem: `${headers} is missing: install Node's headers` };
+  const api = dirname(require.resolve('node-addon-api/package.json'));
+  const defines = ['_GNU_SOURCE', 'NAPI_VERSION=8', 'NAPI_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'];
+  const flags = ['-std=c++17', '-I.', ...defines.map((name) => `-D${name}`), '-isystem', headers, '-isystem', api];
+  return { flags };
+}
+
+/** A file that passed is not looked at again until it, any header or a rule changes. */
 async function clangTidy() {
-  const folder = join(root, 'build-cmake', 'tidy');
-  const configure = ['-S', root, '-B', folder, '-DCMAKE_BUILD_TYPE=Debug', '-DCMAKE_EXPORT_COMPILE_COMMANDS=ON'];
-  const compiler = has('clang++') ? ['-DCMAKE_CXX_COMPILER=clang++'] : [];
-  const cmake = await program('cmake', [...configure, ...compiler]);
-  if (cmake.problem !== '') return cmake;
-  const files = filesBelow('native/core', ['.cc']);
+  const { flags, problem } = tidyFlags();
+  if (problem !== undefined) return { problem };
+  const headers = filesBelow('native', ['.h']);
+  const version = spawnSync('clang-tidy', ['--version'], { encoding: 'utf8' }).stdout;
+  const files = [...filesBelow('native/core', ['.cc']), ...filesBelow('native/addon', ['.cc'])];
   const problems = [];
   const worker = async () => {
     for (let file = files.shift(); file !== undefined; file = files.shift()) {
-      const result = await program('clang-tidy', ['--quiet', '-p', folder, file]);
-      if (result.problem !== '') problems.push(result.problem);
+      const key = keyOf([file, '.clang-tidy', ...headers], flags, version);
+      if (cached('clang-tidy', key) !== undefined) continue;
+      const result = await program('clang-tidy', ['--quiet', file, '--', ...flags]);
+      if (result.problem === '') keep('clang-tidy', key, [], { most: 200 });
+      else problems.push(result.problem);
     }
   };
   await Promise.all(Array.from({ length: Math.min(2, cpus().length) }, worker));

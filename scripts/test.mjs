@@ -30,7 +30,10 @@ const LAYERS = {
   unit: () => mochaLayer('unit', unitFolders()),
   csi: () => mochaLayer('csi', ['test/csi']),
   kube: () => mochaLayer('kube', ['test/kube']),
-  native: async () => sum(await scriptLayer('scripts/native-test.mjs'), await mochaLayer('native', ['test/native'])),
+  native: async () => {
+    const core = sum(await scriptLayer('scripts/lint.mjs', '--native'), await scriptLayer('scripts/native-test.mjs'));
+    return sum(core, await mochaLayer('native', ['test/native']));
+  },
   lab: () => {
     const reason = labRefusal() ?? (isRoot ? undefined : 'needs root for its network namespace (sudo npm test)');
     return reason === undefined ? scriptLayer('scripts/lab.mjs') : skippedLayer(`lab: ${reason}`);
@@ -52,8 +55,8 @@ function sum(a, b) {
 }
 
 /** A script that prints its own progress and, as its last count, `N passed, N failed, N skipped`. */
-async function scriptLayer(path) {
-  const result = await run(process.execPath, [path], { live: true, limitMs: 3_600_000 });
+async function scriptLayer(path, ...args) {
+  const result = await run(process.execPath, [path, ...args], { live: true, limitMs: 3_600_000 });
   const counts = parseCounts(result.output);
   if (counts === undefined) {
     return {
