@@ -99,7 +99,19 @@ export class Kubelet {
     };
   }
 
+  /** Directory and call. */
   async stage(volume: PodVolume): Promise<void> {
+    await this.makeStagingPath(volume);
+    await this.stageCall(volume);
+  }
+
+  /** Kubelet makes the directory before it calls. */
+  async makeStagingPath({ node, stagingPath }: PodVolume): Promise<void> {
+    await this.#deployment.node(node).machine.run(`mkdir -p ${stagingPath}`);
+  }
+
+  /** The call alone: starts no program on the machine by itself. */
+  async stageCall(volume: PodVolume): Promise<void> {
     const { volumeId, stagingPath, publishContext } = volume;
     const request = {
       volumeId,
@@ -108,7 +120,6 @@ export class Kubelet {
       volumeCapability: capability(volume.access, volume.fsType),
     };
     const role = this.#deployment.node(volume.node);
-    await role.machine.run(`mkdir -p ${stagingPath}`);
     await retried('NodeStageVolume', () => role.csi.node.NodeStageVolume(request, { deadlineMs: CALL_LIMIT_MS }));
   }
 
