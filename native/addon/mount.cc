@@ -47,10 +47,10 @@ Napi::Value BindIt(const Napi::CallbackInfo& info) {
 /// (target, limitMs?)
 Napi::Value UnmountIt(const Napi::CallbackInfo& info) {
   const std::string target = StringArg(info, 0, "target");
-  const uint64_t limit_ms = info[1].IsUndefined() ? static_cast<uint64_t>(kUnmountLimit.count()) : UintArg(info, 1, "limitMs");
-  return RunAsync(info.Env(), [=] {
-    return Unmount(Sysfs(RealSyscalls()), target, std::chrono::milliseconds(limit_ms));
-  });
+  const uint64_t limit_ms =
+      info[1].IsUndefined() ? static_cast<uint64_t>(kUnmountLimit.count()) : UintArg(info, 1, "limitMs");
+  return RunAsync(info.Env(),
+                  [=] { return Unmount(Sysfs(RealSyscalls()), target, std::chrono::milliseconds(limit_ms)); });
 }
 
 }  // namespace

@@ -4,7 +4,8 @@
 
 namespace meshstor {
 
-// Each adds the functions of one feature to the addon's exports, under the method names of `Kernel` (src/api/kernel.ts).
+// Each adds the functions of one feature to the addon's exports, under the method names of `Kernel`
+// (src/api/kernel.ts).
 void RegisterBlockDevice(Napi::Env env, Napi::Object exports);
 void RegisterGpt(Napi::Env env, Napi::Object exports);
 void RegisterNvmeIdentify(Napi::Env env, Napi::Object exports);

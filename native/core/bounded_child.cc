@@ -102,7 +102,8 @@ Result<std::shared_ptr<Child>> StartChild(const std::string& path, const ChildBo
 Result<std::shared_ptr<Child>> FindOrStart(const std::string& key, const std::string& path, const ChildBody& body) {
   const std::lock_guard<std::mutex> lock(RegistryMutex());
   auto& registry = Registry();
-  for (auto at = registry.begin(); at != registry.end();) at = Collect(*at->second, 0) ? registry.erase(at) : std::next(at);
+  for (auto at = registry.begin(); at != registry.end();)
+    at = Collect(*at->second, 0) ? registry.erase(at) : std::next(at);
   const auto known = registry.find(key);
   if (known != registry.end()) return known->second;
   auto started = StartChild(path, body);
@@ -130,7 +131,8 @@ Result<ChildReport> RunInChild(const std::string& key, std::chrono::milliseconds
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
     ended = Collect(child, static_cast<int>(std::clamp<int64_t>(left, 0, 1 << 30)));
     if (!ended && left <= 0) {
-      return Failed(ETIMEDOUT, key.substr(0, key.find(' ')), path, "no answer in " + std::to_string(limit.count()) + " ms");
+      return Failed(ETIMEDOUT, key.substr(0, key.find(' ')), path,
+                    "no answer in " + std::to_string(limit.count()) + " ms");
     }
   }
   if (!child.reported) return Failed(ECANCELED, key.substr(0, key.find(' ')), path, "the child that did it was killed");
@@ -138,7 +140,8 @@ Result<ChildReport> RunInChild(const std::string& key, std::chrono::milliseconds
   return child.report;
 }
 
-Status DoInChild(const std::string& key, std::chrono::milliseconds limit, const std::string& path, const ChildBody& body) {
+Status DoInChild(const std::string& key, std::chrono::milliseconds limit, const std::string& path,
+                 const ChildBody& body) {
   auto report = RunInChild(key, limit, path, body);
   if (!report.ok()) return report.error();
   return Ok();

@@ -21,8 +21,8 @@ constexpr char kMapperDir[] = "/dev/mapper/";
 constexpr size_t kFirstReplyBytes = 16 << 10;
 constexpr size_t kMaxReplyBytes = 64 << 20;
 
-// Flags for udev in the upper half of the cookie (libdevmapper.h). The lower half names a semaphore that somebody waits on;
-// 0 is none. DISABLE_DM_RULES is left out: that rule makes the link under /dev/mapper, which we want too.
+// Flags for udev in the upper half of the cookie (libdevmapper.h). The lower half names a semaphore that somebody waits
+// on; 0 is none. DISABLE_DM_RULES is left out: that rule makes the link under /dev/mapper, which we want too.
 constexpr uint32_t kUdevDisableSubsystemRules = 0x0002;
 constexpr uint32_t kUdevDisableDiskRules = 0x0004;
 constexpr uint32_t kUdevDisableOtherRules = 0x0008;
@@ -56,7 +56,9 @@ struct Payload {
   size_t length = 0;
 };
 
-SysError Malformed(const char* what) { return Failed(EBADMSG, "ioctl DM", kControl, std::string("malformed reply: ") + what); }
+SysError Malformed(const char* what) {
+  return Failed(EBADMSG, "ioctl DM", kControl, std::string("malformed reply: ") + what);
+}
 
 Result<Payload> PayloadOf(const Buffer& buffer) {
   dm_ioctl header;
@@ -132,7 +134,8 @@ class Control {
   }
 
   Status Resume(const std::string& device) const {
-    auto done = Simple(DM_DEV_SUSPEND, "DM_DEV_SUSPEND", device, {}, DM_NOFLUSH_FLAG | DM_SKIP_LOCKFS_FLAG, kUdevCookie);
+    auto done =
+        Simple(DM_DEV_SUSPEND, "DM_DEV_SUSPEND", device, {}, DM_NOFLUSH_FLAG | DM_SKIP_LOCKFS_FLAG, kUdevCookie);
     if (!done.ok()) return done.error();
     return Ok();
   }
@@ -256,7 +259,8 @@ Result<Buffer> MakeDmBuffer(const std::string& name, const std::string& uuid, si
 Result<Buffer> MakeDmTableBuffer(const std::string& name, const std::vector<DmTarget>& table) {
   size_t payload = 0;
   for (const DmTarget& target : table) {
-    if (target.type.empty() || target.type.size() >= DM_MAX_TYPE_NAME) return Failed(EINVAL, "ioctl DM_TABLE_LOAD", name);
+    if (target.type.empty() || target.type.size() >= DM_MAX_TYPE_NAME)
+      return Failed(EINVAL, "ioctl DM_TABLE_LOAD", name);
     payload += AlignUp(sizeof(dm_target_spec) + target.params.size() + 1);
   }
   auto made = MakeDmBuffer(name, {}, payload);

@@ -45,13 +45,13 @@ class DeviceMapper {
   /// Does not wait for I/O.
   Result<std::vector<DmDevice>> List(const std::string& prefix) const;
 
-  /// A device with this table, resumed, and its node. A device of this name and uuid that never got a table (somebody was
-  /// killed while creating it) is finished; any other is EEXIST. When a step fails the device is removed again.
+  /// A device with this table, resumed, and its node. A device of this name and uuid that never got a table (somebody
+  /// was killed while creating it) is finished; any other is EEXIST. When a step fails the device is removed again.
   /// EINVAL when the target refuses the table, EBUSY when another holds the device below.
   Result<DmDevice> Create(const std::string& name, const std::string& uuid, const std::vector<DmTarget>& table) const;
 
-  /// Replaces the live table without flushing: what is queued waits and goes through the new table. When the new table is
-  /// refused the old one stays and runs on. ENXIO without such a device.
+  /// Replaces the live table without flushing: what is queued waits and goes through the new table. When the new table
+  /// is refused the old one stays and runs on. ENXIO without such a device.
   Status Reload(const std::string& name, const std::vector<DmTarget>& table) const;
 
   /// Stops I/O without flushing and without freezing a filesystem on top (that would wait for I/O that cannot end).

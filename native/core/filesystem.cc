@@ -11,7 +11,8 @@
 namespace meshstor {
 namespace {
 
-/// XFS_IOC_GOINGDOWN (fs/xfs/libxfs/xfs_fs.h) and EXT4_IOC_SHUTDOWN (include/uapi/linux/ext4.h): one number, one set of flags.
+/// XFS_IOC_GOINGDOWN (fs/xfs/libxfs/xfs_fs.h) and EXT4_IOC_SHUTDOWN (include/uapi/linux/ext4.h): one number, one set of
+/// flags.
 constexpr unsigned long kIocShutdown = _IOR('X', 125, uint32_t);
 constexpr uint32_t kNoLogFlush = 2;
 constexpr long kXfsMagic = 0x58465342;
@@ -72,9 +73,8 @@ Status FreezeFilesystem(Syscalls& sys, const std::string& mount_point, std::chro
 }
 
 Status ThawFilesystem(Syscalls& sys, const std::string& mount_point, std::chrono::milliseconds limit) {
-  auto thawed = DoInChild("thaw " + mount_point, limit, mount_point, [&] {
-    return IoctlMountPoint(sys, mount_point.c_str(), FITHAW, nullptr, "ioctl FITHAW");
-  });
+  auto thawed = DoInChild("thaw " + mount_point, limit, mount_point,
+                          [&] { return IoctlMountPoint(sys, mount_point.c_str(), FITHAW, nullptr, "ioctl FITHAW"); });
   if (!thawed.ok() && thawed.error().err == EINVAL && thawed.error().syscall == "ioctl FITHAW") return Ok();
   return thawed;
 }

@@ -21,7 +21,9 @@ constexpr uint64_t kSectorBytes = 512;
 constexpr char kSysBlock[] = "/sys/block";
 constexpr char kMemberPrefix[] = "dev-";
 
-bool StartsWith(const std::string& text, const std::string& prefix) { return text.compare(0, prefix.size(), prefix) == 0; }
+bool StartsWith(const std::string& text, const std::string& prefix) {
+  return text.compare(0, prefix.size(), prefix) == 0;
+}
 
 /// The name of an object below a directory of sysfs, and nothing that leads elsewhere.
 bool IsName(const std::string& name) {
@@ -225,8 +227,8 @@ Result<std::vector<MdArray>> ReadMdArrays(const Sysfs& sysfs) {
   return arrays;
 }
 
-Status SetMdMemberState(const Sysfs& sysfs, const std::string& array, const std::string& member, const std::string& word,
-                        std::chrono::milliseconds limit) {
+Status SetMdMemberState(const Sysfs& sysfs, const std::string& array, const std::string& member,
+                        const std::string& word, std::chrono::milliseconds limit) {
   const std::string path = sysfs.Path("/sys/block/" + array + "/md/" + kMemberPrefix + member + "/state");
   auto named = RequireNames({array, member}, path);
   if (!named.ok()) return named;
@@ -235,8 +237,8 @@ Status SetMdMemberState(const Sysfs& sysfs, const std::string& array, const std:
                    [&] { return WriteAttribute(sysfs.sys(), path.c_str(), text); });
 }
 
-Status SetMdAttribute(const Sysfs& sysfs, const std::string& array, const std::string& attribute, const std::string& value,
-                      std::chrono::milliseconds limit) {
+Status SetMdAttribute(const Sysfs& sysfs, const std::string& array, const std::string& attribute,
+                      const std::string& value, std::chrono::milliseconds limit) {
   const std::string path = sysfs.Path("/sys/block/" + array + "/md/" + attribute);
   auto named = RequireNames({array, attribute}, path);
   if (!named.ok()) return named;
@@ -256,7 +258,8 @@ Status StopMdArray(const Sysfs& sysfs, const std::string& array, std::chrono::mi
   if (!stopped.ok() && !MeansGone(stopped.error().err)) return stopped;
   // md removes the device after the last close, from a work queue.
   while (!IsStopped(sysfs, md)) {
-    if (std::chrono::steady_clock::now() >= deadline) return Failed(ETIMEDOUT, "stop", path, "stopped, but still in sysfs");
+    if (std::chrono::steady_clock::now() >= deadline)
+      return Failed(ETIMEDOUT, "stop", path, "stopped, but still in sysfs");
     ::poll(nullptr, 0, 10);
   }
   return Ok();

@@ -44,13 +44,13 @@ struct MdArray {
   std::vector<std::string> mount_points;
 };
 
-/// Any of md's notations of a UUID (`1234abcd-…`, `1234abcd:5678…`, bare) as lower-case, dashed text; empty when `text` is
-/// none, or all zero.
+/// Any of md's notations of a UUID (`1234abcd-…`, `1234abcd:5678…`, bare) as lower-case, dashed text; empty when `text`
+/// is none, or all zero.
 std::string NormalizeMdUuid(const std::string& text);
 
-/// Every array the kernel has, sorted by name. Reads attributes only, which answer also while a member's path is queueing.
-/// An array that goes away meanwhile is left out, so is a member. Without md in the kernel there is none. Does not block.
-/// A kernel without `md/uuid` is asked for a member's superblock instead.
+/// Every array the kernel has, sorted by name. Reads attributes only, which answer also while a member's path is
+/// queueing. An array that goes away meanwhile is left out, so is a member. Without md in the kernel there is none.
+/// Does not block. A kernel without `md/uuid` is asked for a member's superblock instead.
 Result<std::vector<MdArray>> ReadMdArrays(const Sysfs& sysfs);
 
 /// Time that the kernel gets for a change. A queueing member makes md wait for it.
@@ -59,17 +59,17 @@ inline constexpr std::chrono::milliseconds kMdStopLimit{30000};
 
 // The changes run in a child with a limit (bounded_child.h): ETIMEDOUT after it. Root. Names with a `/` are EINVAL.
 
-/// Writes one word, in the notation in which it is read, to `md/dev-MEMBER/state`. EBUSY for `remove` of a member in use, EINVAL for a word that does not apply
-/// now, ENOENT without such a member.
-Status SetMdMemberState(const Sysfs& sysfs, const std::string& array, const std::string& member, const std::string& word,
-                        std::chrono::milliseconds limit = kMdWriteLimit);
+/// Writes one word, in the notation in which it is read, to `md/dev-MEMBER/state`. EBUSY for `remove` of a member in
+/// use, EINVAL for a word that does not apply now, ENOENT without such a member.
+Status SetMdMemberState(const Sysfs& sysfs, const std::string& array, const std::string& member,
+                        const std::string& word, std::chrono::milliseconds limit = kMdWriteLimit);
 
 /// Writes `md/ATTRIBUTE`. The errno is that of md's store function (EINVAL, EBUSY, EEXIST).
-Status SetMdAttribute(const Sysfs& sysfs, const std::string& array, const std::string& attribute, const std::string& value,
-                      std::chrono::milliseconds limit = kMdWriteLimit);
+Status SetMdAttribute(const Sysfs& sysfs, const std::string& array, const std::string& attribute,
+                      const std::string& value, std::chrono::milliseconds limit = kMdWriteLimit);
 
-/// STOP_ARRAY, then waits until sysfs agrees that it is no array any more. Gone already is success; EBUSY while somebody
-/// holds it open. A resync that runs is interrupted and goes on at the next assembly.
+/// STOP_ARRAY, then waits until sysfs agrees that it is no array any more. Gone already is success; EBUSY while
+/// somebody holds it open. A resync that runs is interrupted and goes on at the next assembly.
 Status StopMdArray(const Sysfs& sysfs, const std::string& array, std::chrono::milliseconds limit = kMdStopLimit);
 
 }  // namespace meshstor

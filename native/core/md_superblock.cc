@@ -33,8 +33,7 @@ uint64_t Load(const uint8_t* at, size_t width) {
   return value;
 }
 
-#define MD_FIELD(bytes, name) \
-  Load((bytes) + offsetof(mdp_superblock_1, name), sizeof(mdp_superblock_1::name))
+#define MD_FIELD(bytes, name) Load((bytes) + offsetof(mdp_superblock_1, name), sizeof(mdp_superblock_1::name))
 
 std::string UuidText(const uint8_t* bytes) {
   static constexpr char kHex[] = "0123456789abcdef";
@@ -79,7 +78,8 @@ const char* ReadLayout(const uint8_t* b, uint64_t device_bytes, MdSuperblock* ou
   }
   if (!ToBytes(MD_FIELD(b, size), &out->used_size_bytes) || out->used_size_bytes > out->data_size_bytes) return "size";
   out->has_bitmap = (feature_map & MD_FEATURE_BITMAP_OFFSET) != 0;
-  if (out->has_bitmap && !FromSuperblock(static_cast<uint32_t>(MD_FIELD(b, bitmap_offset)), &out->bitmap_offset_bytes)) {
+  if (out->has_bitmap &&
+      !FromSuperblock(static_cast<uint32_t>(MD_FIELD(b, bitmap_offset)), &out->bitmap_offset_bytes)) {
     return "bitmap_offset";
   }
   // Room reserved for a log is a log: from then on a failed write is noted there and the member stays in_sync.
@@ -135,7 +135,8 @@ MdSuperblockParse ParseMdSuperblock(const uint8_t* bytes, size_t length, uint64_
   if (MD_FIELD(bytes, major_version) != 1) return damaged("major_version");
   const uint64_t max_dev = MD_FIELD(bytes, max_dev);
   if (max_dev > (length - kHeaderBytes) / 2) return damaged("max_dev");
-  if (MD_FIELD(bytes, sb_csum) != MdSuperblockChecksum(bytes, static_cast<uint32_t>(max_dev))) return damaged("sb_csum");
+  if (MD_FIELD(bytes, sb_csum) != MdSuperblockChecksum(bytes, static_cast<uint32_t>(max_dev)))
+    return damaged("sb_csum");
   if (MD_FIELD(bytes, super_offset) != kMdSuperblockOffset / kSectorBytes) return damaged("super_offset");
 
   MdSuperblock found;

@@ -54,9 +54,9 @@ MdSuperblockParse ParseMdSuperblock(const uint8_t* bytes, size_t length, uint64_
 /// `length` must hold 256 + 2 * max_dev bytes.
 uint32_t MdSuperblockChecksum(const uint8_t* bytes, uint32_t max_dev);
 
-/// Reads and parses the v1.2 superblock of `path` with O_DIRECT: the page cache of a partition whose bytes are written through
-/// a device on top of it goes stale. Blocks for one read of 4 KiB. No superblock is an empty optional; a damaged one is EBADMSG
-/// whose message names the field. Needs read access to the device.
+/// Reads and parses the v1.2 superblock of `path` with O_DIRECT: the page cache of a partition whose bytes are written
+/// through a device on top of it goes stale. Blocks for one read of 4 KiB. No superblock is an empty optional; a
+/// damaged one is EBADMSG whose message names the field. Needs read access to the device.
 Result<std::optional<MdSuperblock>> ReadMdSuperblock(Syscalls& sys, const std::string& path);
 
 }  // namespace meshstor

@@ -25,7 +25,8 @@ std::string Unescape(const std::string& text) {
   std::string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size() && IsOctal(text[i + 1]) && IsOctal(text[i + 2]) && IsOctal(text[i + 3])) {
+    if (text[i] == '\\' && i + 3 < text.size() && IsOctal(text[i + 1]) && IsOctal(text[i + 2]) &&
+        IsOctal(text[i + 3])) {
       out += static_cast<char>(((text[i + 1] - '0') << 6) | ((text[i + 2] - '0') << 3) | (text[i + 3] - '0'));
       i += 3;
     } else {
@@ -178,7 +179,8 @@ Status MountFilesystem(Syscalls& sys, const std::string& source, const std::stri
   });
 }
 
-Status BindMount(const std::string& source, const std::string& target, bool read_only, std::chrono::milliseconds limit) {
+Status BindMount(const std::string& source, const std::string& target, bool read_only,
+                 std::chrono::milliseconds limit) {
   return DoInChild("mount " + target, limit, target,
                    [&] { return BindInChild(source.c_str(), target.c_str(), read_only); });
 }

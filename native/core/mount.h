@@ -24,7 +24,8 @@ struct MountEntry {
 /// are left out.
 std::vector<MountEntry> ParseMountInfo(const std::string& text);
 
-/// Every mount of this process's mount namespace, however many. Does not touch the mounted filesystems, so it cannot hang.
+/// Every mount of this process's mount namespace, however many. Does not touch the mounted filesystems, so it cannot
+/// hang.
 Result<std::vector<MountEntry>> ReadMounts(const Sysfs& sysfs);
 
 /// Mount points of the filesystem on a device (`major:minor`), in mountinfo's order.
@@ -37,7 +38,8 @@ struct MountFlags {
 };
 MountFlags ParseMountOptions(const std::vector<std::string>& options);
 
-/// Time that the kernel gets for each of the calls below: log recovery and write-back take seconds, a dead device for ever.
+/// Time that the kernel gets for each of the calls below: log recovery and write-back take seconds, a dead device for
+/// ever.
 inline constexpr std::chrono::milliseconds kMountLimit{90000};
 inline constexpr std::chrono::milliseconds kUnmountLimit{30000};
 

@@ -89,7 +89,8 @@ Status SetIoFlusher() {
     if (fresh == 0) break;
     for (int waited = 0; answered_threads < expected && waited < kThreadWaitMs; ++waited) ::poll(nullptr, 0, 1);
   }
-  // The handler stays: a thread that has the signal blocked may take it later, and the default action would end the process.
+  // The handler stays: a thread that has the signal blocked may take it later, and the default action would end the
+  // process.
   return Ok();
 }
 

@@ -18,9 +18,7 @@ class KernelSyscalls final : public Syscalls {
   int Close(int fd) override { return ::close(fd); }
   ssize_t Read(int fd, void* data, size_t length) override { return ::read(fd, data, length); }
   ssize_t Write(int fd, const void* data, size_t length) override { return ::write(fd, data, length); }
-  ssize_t Pread(int fd, void* data, size_t length, off_t offset) override {
-    return ::pread(fd, data, length, offset);
-  }
+  ssize_t Pread(int fd, void* data, size_t length, off_t offset) override { return ::pread(fd, data, length, offset); }
   ssize_t Pwrite(int fd, const void* data, size_t length, off_t offset) override {
     return ::pwrite(fd, data, length, offset);
   }

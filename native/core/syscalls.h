@@ -36,7 +36,8 @@ class Syscalls {
   virtual int Stat(const char* path, struct stat* out) = 0;
   virtual int Lstat(const char* path, struct stat* out) = 0;
   virtual int Statfs(const char* path, struct statfs* out) = 0;
-  virtual int Mount(const char* source, const char* target, const char* type, unsigned long flags, const void* data) = 0;
+  virtual int Mount(const char* source, const char* target, const char* type, unsigned long flags,
+                    const void* data) = 0;
   virtual int Umount2(const char* target, int flags) = 0;
   virtual int Mkdir(const char* path, mode_t mode) = 0;
   virtual int Rmdir(const char* path) = 0;
@@ -96,7 +97,8 @@ Status PwriteFull(Syscalls& sys, int fd, const void* data, size_t length, uint64
 /// Reads to the end of file, at most `limit` bytes (more is EFBIG). For sysfs, procfs and small files.
 Result<std::string> ReadToEnd(Syscalls& sys, int fd, size_t limit, const std::string& path);
 
-/// One write(2) of the whole text: sysfs and configfs attributes take their value in a single call. A short write is EIO.
+/// One write(2) of the whole text: sysfs and configfs attributes take their value in a single call. A short write is
+/// EIO.
 Status WriteOnce(Syscalls& sys, int fd, const std::string& text, const std::string& path);
 
 /// fsync(2), EINTR retried.

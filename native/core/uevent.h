@@ -28,13 +28,14 @@ std::optional<KernelEvent> ParseUevent(const char* message, size_t length);
 /// Adds an event unless the same one is in the batch already.
 void AddEvent(std::vector<KernelEvent>* batch, KernelEvent event);
 
-/// What of an `array_state` is news. Under load md goes clean, active, write-pending, active-idle and back several times a
-/// second; those are one to whoever decides anything.
+/// What of an `array_state` is news. Under load md goes clean, active, write-pending, active-idle and back several
+/// times a second; those are one to whoever decides anything.
 std::string FoldArrayState(const std::string& text);
 
 /// A thread that sleeps until the kernel has news of block devices or arrays: uevents, /proc/mdstat, and md's pollable
-/// files (array_state, sync_action, sync_completed, degraded, dev-*/state). What comes within 20 ms is one batch. It never wakes up by
-/// itself. Uevents reach only the initial user namespace's network namespaces; needs no privileges beyond that.
+/// files (array_state, sync_action, sync_completed, degraded, dev-*/state). What comes within 20 ms is one batch. It
+/// never wakes up by itself. Uevents reach only the initial user namespace's network namespaces; needs no privileges
+/// beyond that.
 class KernelWatcher {
  public:
   using Callback = std::function<void(std::vector<KernelEvent> events)>;

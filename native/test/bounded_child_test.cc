@@ -49,7 +49,8 @@ TEST(BoundedChild, BringsBackNumbers) {
 }
 
 TEST(BoundedChild, BringsBackTheFailingCallAndItsErrno) {
-  auto report = RunInChild("test error", kLong, "/x", [] { return ReportOf(::open("/no/such/file", O_RDONLY), "open"); });
+  auto report =
+      RunInChild("test error", kLong, "/x", [] { return ReportOf(::open("/no/such/file", O_RDONLY), "open"); });
   ASSERT_FALSE(report.ok());
   EXPECT_EQ(report.error().err, ENOENT);
   EXPECT_EQ(report.error().syscall, "open");
@@ -90,9 +91,9 @@ TEST(BoundedChild, OneWorksForAKeyHoweverManyAsk) {
 
 TEST(BoundedChild, KeysDoNotWaitForEachOther) {
   static_cast<void>(RunInChild("test a", milliseconds(1), "/x", [] {
-    ::poll(nullptr, 0, 1000);
-    return ChildReport();
-  }).ok());
+                      ::poll(nullptr, 0, 1000);
+                      return ChildReport();
+                    }).ok());
   const auto start = std::chrono::steady_clock::now();
   EXPECT_TRUE(RunInChild("test b", kLong, "/x", [] { return ChildReport(); }).ok());
   EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(800));
@@ -135,10 +136,10 @@ TEST(BoundedChild, DiesWithTheThreadThatStartedIt) {
   SharedCounter pid;
   std::thread([&pid] {
     static_cast<void>(RunInChild("test orphan", milliseconds(50), "/x", [&pid] {
-      (*pid).store(::getpid());
-      ::poll(nullptr, 0, 20000);
-      return ChildReport();
-    }).ok());
+                        (*pid).store(::getpid());
+                        ::poll(nullptr, 0, 20000);
+                        return ChildReport();
+                      }).ok());
   }).join();
   // Reaped by whoever asks next; the same key finds that it has ended.
   const auto deadline = std::chrono::steady_clock::now() + kLong;

@@ -21,7 +21,8 @@ constexpr char kName[] = "meshstor-p1-3";
 constexpr char kUuid[] = "MESHSTOR-p1-3";
 /// Flags in the cookie's upper half: no subsystem, disk or other rules; a primary event.
 constexpr uint32_t kCookie = (0x02u | 0x04u | 0x08u | 0x40u) << 16;
-const std::vector<DmTarget> kTable = {{0, 2048, "multipath", "3 queue_if_no_path queue_mode bio 0 1 1 service-time 0 1 1 259:4 1"}};
+const std::vector<DmTarget> kTable = {
+    {0, 2048, "multipath", "3 queue_if_no_path queue_mode bio 0 1 1 service-time 0 1 1 259:4 1"}};
 
 dm_ioctl& Header(void* data) { return *static_cast<dm_ioctl*>(data); }
 
@@ -177,7 +178,9 @@ TEST_F(Dm, AFailedResumeLeavesNoDeviceAndReportsItself) {
 TEST_F(Dm, FinishesADeviceThatNeverGotATable) {
   ExpectControl();
   ExpectCreate().Fail(EBUSY);
-  ExpectIoctl(DM_DEV_STATUS).Return(0).With([](void* data, size_t) { PutDevice(data, DM_SUSPEND_FLAG | DM_INACTIVE_PRESENT_FLAG); });
+  ExpectIoctl(DM_DEV_STATUS).Return(0).With([](void* data, size_t) {
+    PutDevice(data, DM_SUSPEND_FLAG | DM_INACTIVE_PRESENT_FLAG);
+  });
   ExpectLoad();
   ExpectResume();
   ExpectDescribe();
@@ -345,7 +348,9 @@ TEST_F(Dm, AsksAgainWithABiggerBufferUntilTheReplyFits) {
 
 TEST_F(Dm, AKernelWithoutDevicesListsNone) {
   ExpectControl();
-  ExpectIoctl(DM_LIST_DEVICES).Return(0).With([](void* data, size_t) { Header(data).data_size = Header(data).data_start; });
+  ExpectIoctl(DM_LIST_DEVICES).Return(0).With([](void* data, size_t) {
+    Header(data).data_size = Header(data).data_start;
+  });
   EXPECT_TRUE(dm_.List("").value().empty());
 }
 

@@ -1,4 +1,5 @@
-// Input: changes to a good superblock (2 bytes of place, 1 byte to xor), then parsed with the checksum as it is and made right.
+// Input: changes to a good superblock (2 bytes of place, 1 byte to xor), then parsed with the checksum as it is and
+// made right.
 
 #include <cstdlib>
 

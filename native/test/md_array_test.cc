@@ -24,17 +24,18 @@ class MdTree : public ::testing::Test {
     Attribute("/dev", "9:127\n");
     Attribute("/size", "131072\n");
     tree_.Dir(std::string(kMd) + "/holders");
-    for (const auto& [name, value] : std::vector<std::pair<std::string, std::string>>{
-             {"array_state", "clean"},
-             {"level", "raid1"},
-             {"raid_disks", "2"},
-             {"degraded", "0"},
-             {"metadata_version", "1.2"},
-             {"sync_action", "idle"},
-             {"sync_completed", "none"},
-             {"sync_speed", "none"},
-             {"sync_max", "max"},
-             {"uuid", "10111213-1415-1617-1819-1a1b1c1d1e1f"}}) {
+    for (const auto& [name, value] :
+         std::vector<std::pair<std::string, std::string>>{{"array_state", "clean"},
+                                                          {"level", "raid1"},
+                                                          {"raid_disks", "2"},
+                                                          {"degraded", "0"},
+                                                          {"metadata_version", "1.2"},
+                                                          {"sync_action", "idle"},
+                                                          {"sync_completed", "none"},
+                                                          {"sync_speed", "none"},
+                                                          {"sync_max", "max"},
+                                                          {"resync_start", "none"},
+                                                          {"uuid", "10111213-1415-1617-1819-1a1b1c1d1e1f"}}) {
       Attribute("/md/" + name, value + "\n");
     }
     Member("dm-3", "253:3", "in_sync", "0");
@@ -61,6 +62,14 @@ class MdTree : public ::testing::Test {
   TempTree tree_;
   Sysfs sysfs_;
 };
+
+TEST_F(MdTree, ConcludesNothingFromWhatCannotBeRead) {
+  Remove("/md/resync_start");
+  Remove("/md/sync_action");
+  const MdArray array = One();
+  EXPECT_EQ(array.resync_start, "unknown");
+  EXPECT_EQ(array.sync_action, "unknown");
+}
 
 TEST_F(MdTree, AnIdleArrayHasItsMembersInTheirSlotsAndNothingUnderWay) {
   const MdArray array = One();
@@ -188,11 +197,12 @@ TEST_F(MdTree, WritesGoToTheMembersStateAndTheArraysAttribute) {
 }
 
 TEST_F(MdTree, WordsAreWrittenAsMdTakesThemNotAsItShowsThem) {
-  for (const auto& [word, text] : std::vector<std::pair<std::string, std::string>>{{"write_mostly", "writemostly"},
-                                                                                   {"-write_mostly", "-writemostly"},
-                                                                                   {"in_sync", "insync"},
-                                                                                   {"-in_sync", "-insync"},
-                                                                                   {"-want_replacement", "-want_replacement"}}) {
+  for (const auto& [word, text] :
+       std::vector<std::pair<std::string, std::string>>{{"write_mostly", "writemostly"},
+                                                        {"-write_mostly", "-writemostly"},
+                                                        {"in_sync", "insync"},
+                                                        {"-in_sync", "-insync"},
+                                                        {"-want_replacement", "-want_replacement"}}) {
     Attribute("/md/dev-dm-4/state", "");
     EXPECT_TRUE(SetMdMemberState(sysfs_, "md127", "dm-4", word).ok());
     EXPECT_EQ(tree_.Content(std::string(kMd) + "/md/dev-dm-4/state"), text);
@@ -236,7 +246,8 @@ TEST(NormalizeMdUuid, FoldsEveryNotation) {
   EXPECT_EQ(NormalizeMdUuid("10111213:14151617:18191A1B:1C1D1E1F"), expected);
   EXPECT_EQ(NormalizeMdUuid("101112131415161718191a1b1c1d1e1f"), expected);
   EXPECT_EQ(NormalizeMdUuid(expected), expected);
-  for (const char* bad : {"", "xyz", "1011", "00000000-0000-0000-0000-000000000000", "10111213:14151617:18191a1b:1c1d1e1f0"}) {
+  for (const char* bad :
+       {"", "xyz", "1011", "00000000-0000-0000-0000-000000000000", "10111213:14151617:18191a1b:1c1d1e1f0"}) {
     EXPECT_EQ(NormalizeMdUuid(bad), "") << bad;
   }
 }

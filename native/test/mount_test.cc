@@ -14,7 +14,8 @@ using Strings = std::vector<std::string>;
 TEST(ParseMountInfo, ReadsEveryFieldWithAndWithoutOptionalOnes) {
   const auto entries = ParseMountInfo(
       "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n"
-      "37 35 0:6 /md127 /var/lib/kubelet/dev rw,nosuid shared:2 master:3 propagate_from:4 unbindable - devtmpfs udev rw,mode=755\n"
+      "37 35 0:6 /md127 /var/lib/kubelet/dev rw,nosuid shared:2 master:3 propagate_from:4 unbindable - devtmpfs udev "
+      "rw,mode=755\n"
       "38 35 259:3 / / rw - xfs /dev/nvme0n1p2 rw\n");
   ASSERT_EQ(entries.size(), 3u);
   EXPECT_EQ(entries[0].dev_number, "98:0");
@@ -59,14 +60,16 @@ TEST(ParseMountInfo, LeavesOutWhatIsNoMount) {
 }
 
 TEST(MountPointsOf, GivesTheWholeStackOfADevice) {
-  const auto entries = ParseMountInfo("1 0 8:1 / /a rw - xfs x rw\n2 0 8:2 / /b rw - xfs x rw\n3 0 8:1 / /c rw - xfs x rw\n");
+  const auto entries =
+      ParseMountInfo("1 0 8:1 / /a rw - xfs x rw\n2 0 8:2 / /b rw - xfs x rw\n3 0 8:1 / /c rw - xfs x rw\n");
   EXPECT_EQ(MountPointsOf(entries, "8:1"), (Strings{"/a", "/c"}));
 }
 
 TEST(ParseMountOptions, SplitsFlagsFromTheFilesystemsOwn) {
-  const MountFlags parsed = ParseMountOptions({"ro", "noatime", "nodiratime", "nosuid", "nodev", "noexec", "logbufs=8", "",
-                                               "inode64", "defaults"});
-  EXPECT_EQ(parsed.flags, static_cast<unsigned long>(MS_RDONLY | MS_NOATIME | MS_NODIRATIME | MS_NOSUID | MS_NODEV | MS_NOEXEC));
+  const MountFlags parsed = ParseMountOptions(
+      {"ro", "noatime", "nodiratime", "nosuid", "nodev", "noexec", "logbufs=8", "", "inode64", "defaults"});
+  EXPECT_EQ(parsed.flags,
+            static_cast<unsigned long>(MS_RDONLY | MS_NOATIME | MS_NODIRATIME | MS_NOSUID | MS_NODEV | MS_NOEXEC));
   EXPECT_EQ(parsed.data, "logbufs=8,inode64");
 }
 

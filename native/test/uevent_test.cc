@@ -20,8 +20,9 @@ std::string Message(std::initializer_list<const char*> fields) {
 std::optional<KernelEvent> Parse(const std::string& message) { return ParseUevent(message.data(), message.size()); }
 
 TEST(ParseUevent, NamesActionAndDevice) {
-  const auto event = Parse(Message({"add@/devices/virtual/block/md127", "ACTION=add", "DEVPATH=/devices/virtual/block/md127",
-                                    "SUBSYSTEM=block", "MAJOR=9", "MINOR=127", "DEVNAME=md127"}));
+  const auto event =
+      Parse(Message({"add@/devices/virtual/block/md127", "ACTION=add", "DEVPATH=/devices/virtual/block/md127",
+                     "SUBSYSTEM=block", "MAJOR=9", "MINOR=127", "DEVNAME=md127"}));
   ASSERT_TRUE(event.has_value());
   EXPECT_EQ(event->source, KernelEvent::Source::kUevent);
   EXPECT_EQ(event->action, "add");
@@ -29,7 +30,8 @@ TEST(ParseUevent, NamesActionAndDevice) {
 }
 
 TEST(ParseUevent, HearsOfControllersToo) {
-  const auto event = Parse(Message({"change@/devices/virtual/nvme-fabrics/ctl/nvme2", "SUBSYSTEM=nvme", "NVME_EVENT=connected"}));
+  const auto event =
+      Parse(Message({"change@/devices/virtual/nvme-fabrics/ctl/nvme2", "SUBSYSTEM=nvme", "NVME_EVENT=connected"}));
   ASSERT_TRUE(event.has_value());
   EXPECT_EQ(event->device, "nvme2");
 }
