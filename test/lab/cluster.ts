@@ -17,7 +17,7 @@ const AGENT = fileURLToPath(new URL('guest-agent.mjs', import.meta.url));
 export interface ClusterOptions {
   /** They are called node1, node2, … Default 3, at most 9. */
   readonly nodes?: number;
-  /** Drives of every node, blank. Default: two of 4 GiB, one with 512-byte and one with 4096-byte sectors. */
+  /** Drives of every node, blank. Default: three of 4 GiB, one with 512-byte and two with 4096-byte sectors. */
   readonly drives?: readonly DriveSpec[];
   /** Default 6.1. */
   readonly kernel?: KernelSeries;
@@ -104,6 +104,7 @@ async function makeSpecs(
   if (!Number.isInteger(count) || count < 1 || count > 9) throw new Error(`boot ${count} nodes: expected 1 to 9`);
   const drives = options.drives ?? [
     { sizeBytes: 4 * GIB, sectorSize: 512 },
+    { sizeBytes: 4 * GIB, sectorSize: 4096 },
     { sizeBytes: 4 * GIB, sectorSize: 4096 },
   ];
   const indexes = Array.from({ length: count }, (_, index) => index + 1);

@@ -2,10 +2,10 @@
  * The program with a death in it: the node role ends by SIGKILL right after one of its steps. Bundled like the program and run in
  * the guests by the scenario `driver-crash`.
  *
- * Every step that was carried out is a line of STEPS_FILE. The number in KILL_FILE, if there is one, says how many steps are left;
- * it is counted down there, so that it holds over nothing but this death: the file goes before the process does.
+ * Every step that was carried out is a line of STEPS_FILE. KILL_FILE, if there is one, says how many steps are left to the next
+ * death, and how many lie between one death and the next.
  */
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { runCli } from '../../src/cli/program.ts';
 import { programVersion } from '../../src/cli/version.ts';
 import { runController } from '../../src/main/run-controller.ts';
@@ -13,9 +13,15 @@ import { runNode } from '../../src/main/run-node.ts';
 import type { StepDone } from '../../src/node/converge.ts';
 import { KILL_FILE, STEPS_FILE } from './crash-files.ts';
 
-function stepsLeft(): number | undefined {
+interface Deaths {
+  readonly left: number;
+  readonly every: number;
+}
+
+function readDeaths(): Deaths | undefined {
   try {
-    return Number(readFileSync(KILL_FILE, 'utf8'));
+    const [left = 0, every = 0] = readFileSync(KILL_FILE, 'utf8').split(' ').map(Number);
+    return { left, every };
   } catch {
     return undefined;
   }
@@ -23,14 +29,11 @@ function stepsLeft(): number | undefined {
 
 function onStep({ operation, step }: StepDone): void {
   appendFileSync(STEPS_FILE, `${operation}:${step}\n`);
-  const left = stepsLeft();
-  if (left === undefined) return;
-  if (left > 1) {
-    writeFileSync(KILL_FILE, String(left - 1));
-    return;
-  }
-  rmSync(KILL_FILE);
-  process.kill(process.pid, 'SIGKILL');
+  const deaths = readDeaths();
+  if (deaths === undefined) return;
+  const { left, every } = deaths;
+  writeFileSync(KILL_FILE, `${left > 1 ? left - 1 : every} ${every}`);
+  if (left <= 1) process.kill(process.pid, 'SIGKILL');
 }
 
 const done = (role: Promise<void>): Promise<number> => role.then(() => 0);

@@ -3,7 +3,6 @@
  * replicated volume through its whole life, driven through the CSI sockets in the order in which the sidecars and kubelet call.
  * `npm run demo` sets everything up and runs this.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ensureKernel } from './cache.ts';
 import type { Cluster } from './cluster.ts';
 import { bootCluster } from './cluster.ts';
@@ -12,6 +11,7 @@ import { deploy } from './deployment.ts';
 import { Kubelet, createVolume } from './kubelet.ts';
 import { enterLabNamespace } from './network.ts';
 import { remainsAnywhere } from './remains.ts';
+import { untilUsable } from './with-driver.ts';
 
 const MIB = 1024 * 1024;
 const VOLUME = 'pvc-5f0c6a1e-7b8d-4c3f-9a21-0d4e8c6b7a90';
@@ -24,22 +24,6 @@ function say(line: string): void {
 
 function show(text: string): void {
   process.stdout.write(`${text.trimEnd().replace(/^/gm, '          ')}\n`);
-}
-
-async function untilDrivesAreUsable(deployment: Deployment, count: number): Promise<void> {
-  const deadline = Date.now() + 60_000;
-  for (;;) {
-    const listed = await deployment.kubectl(
-      'get',
-      'msnd',
-      '-o',
-      'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Usable")].status}{"\\n"}{end}',
-    );
-    if (listed.split('\n').filter((status) => status === 'True').length >= count) return;
-    if (Date.now() > deadline)
-      throw new Error(`not all of ${count} drives became usable:\n${await deployment.kubectl('get', 'msnd')}`);
-    await sleep(200);
-  }
 }
 
 async function showObjects(deployment: Deployment): Promise<void> {
@@ -103,7 +87,7 @@ async function main(): Promise<void> {
     const deployment = await deploy(cluster);
     try {
       say('controller and node roles serve CSI');
-      await untilDrivesAreUsable(deployment, 6);
+      await untilUsable(deployment, cluster.nodes);
       await life(cluster, deployment);
     } finally {
       await deployment.stop();

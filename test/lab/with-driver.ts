@@ -12,8 +12,9 @@ export interface Driver {
 
 const READY_LIMIT_MS = 120_000;
 
-/** Waits until so many drives of the cluster are usable. */
-export async function untilUsable(deployment: Deployment, count: number): Promise<void> {
+/** Waits until every drive of these nodes is usable. */
+export async function untilUsable(deployment: Deployment, machines: readonly Machine[]): Promise<void> {
+  const count = machines.reduce((sum, machine) => sum + machine.spec.drives.length, 0);
   const deadline = Date.now() + READY_LIMIT_MS;
   for (;;) {
     const listed = await deployment.list('meshstornodedevices');

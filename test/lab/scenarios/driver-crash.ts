@@ -13,6 +13,8 @@ import { untilUsable, withDriver } from '../with-driver.ts';
 const MIB = 1024 * 1024;
 const ENTRY = join(REPO_ROOT, 'build', 'crash-entry', 'entry.mjs');
 const VICTIMS = ['node1', 'node2'] as const;
+/** Deaths in one phase are so many steps apart: as many lives are needed for a death after every step. */
+const STRIDE = 3;
 type Phase = 'birth' | 'release' | 'return' | 'deletion';
 const PHASES: readonly Phase[] = ['birth', 'release', 'return', 'deletion'];
 
@@ -47,7 +49,7 @@ class Supervisor {
 interface Life {
   readonly context: ScenarioContext;
   readonly driver: Driver;
-  /** Steps after which each victim dies, in every phase; 0: never. */
+  /** Steps after which each victim dies first in every phase; 0: never. Then it dies again every `STRIDE` steps. */
   readonly deathAfter: number;
 }
 
@@ -58,7 +60,7 @@ async function phase<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   const machines = VICTIMS.map((victim) => driver.deployment.node(victim).machine);
-  const arm = deathAfter > 0 ? `echo ${deathAfter} > ${KILL_FILE}` : `rm -f ${KILL_FILE}`;
+  const arm = deathAfter > 0 ? `echo ${deathAfter} ${STRIDE} > ${KILL_FILE}` : `rm -f ${KILL_FILE}`;
   await Promise.all(machines.map((machine) => machine.run(`: > ${STEPS_FILE}; ${arm}`)));
   const result = await work();
   for (const machine of machines) {
@@ -111,7 +113,7 @@ async function run(context: ScenarioContext): Promise<void> {
   );
   if (built.status !== 0) throw new Error(`bundling the entry that dies: ${built.stderr}`);
   await withDriver(context, { nodeEntry: [process.execPath, ENTRY] }, async (driver) => {
-    await untilUsable(driver.deployment, 6);
+    await untilUsable(driver.deployment, context.cluster.nodes);
     // Two nodes, so that the second copy has one place to go.
     await driver.deployment.node('node3').kill();
     await cordon(driver, 'node3');
@@ -121,11 +123,9 @@ async function run(context: ScenarioContext): Promise<void> {
       throw new Error('a phase has no step');
     const supervisors = VICTIMS.map((victim) => new Supervisor(driver.deployment.node(victim)));
     try {
-      const most = Math.max(...counts.values());
-      for (let deathAfter = 1; deathAfter <= most; deathAfter += 1) {
-        await context.step(`killed after step ${deathAfter} of every phase, on both nodes`, () =>
-          live({ context, driver, deathAfter }),
-        );
+      for (let deathAfter = 1; deathAfter <= STRIDE; deathAfter += 1) {
+        const title = `a life with deaths after step ${deathAfter}, ${deathAfter + STRIDE}, … of every phase, on both nodes`;
+        await context.step(title, () => live({ context, driver, deathAfter }));
       }
     } finally {
       await Promise.all(supervisors.map((supervisor) => supervisor.stop()));

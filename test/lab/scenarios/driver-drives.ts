@@ -104,7 +104,7 @@ async function judged(context: ScenarioContext, { what, prepare, undo, reasonWhe
 /** A namespace that came over the network is somebody else's drive: it never becomes a candidate. */
 async function importedIsNoCandidate(context: ScenarioContext): Promise<void> {
   await withDriver(context, {}, async (driver) => {
-    await untilUsable(driver.deployment, 2 * context.cluster.nodes.length);
+    await untilUsable(driver.deployment, context.cluster.nodes);
     const volumeId = await createVolume(driver.deployment.controller, {
       name: 'imported',
       sizeBytes: 512 * MIB,
@@ -113,7 +113,9 @@ async function importedIsNoCandidate(context: ScenarioContext): Promise<void> {
     const volume = await driver.kubelet.bringUp(volumeId, 'node1');
     await new Promise((resolve) => setTimeout(resolve, 16_000));
     const listed = (await driver.deployment.list('meshstornodedevices')).map(({ metadata }) => metadata.name).sort();
-    const expected = context.cluster.nodes.flatMap(({ name }) => [`${name}-nvme0n1`, `${name}-nvme1n1`]).sort();
+    const expected = context.cluster.nodes
+      .flatMap(({ name }) => [0, 1, 2].map((drive) => `${name}-nvme${drive}n1`))
+      .sort();
     if (listed.join(' ') !== expected.join(' ')) throw new Error(`drives listed: ${listed.join(' ')}`);
     context.note(`with a namespace of another node connected, the drives listed are ${listed.join(', ')}`);
     await driver.kubelet.takeDown(volume);

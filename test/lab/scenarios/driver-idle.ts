@@ -103,7 +103,7 @@ async function secondsAwake(machine: Machine, pid: number, seconds: number): Pro
 
 async function run(context: ScenarioContext): Promise<void> {
   await withDriver(context, {}, async (driver) => {
-    await untilUsable(driver.deployment, 2 * context.cluster.nodes.length);
+    await untilUsable(driver.deployment, context.cluster.nodes);
     const volumes = await context.step(`${VOLUMES} volumes are staged on node1`, () => stageAll(context, driver));
     await sleep(5000);
     await context.step('idle cycles are measured', () => measureIdle(context));

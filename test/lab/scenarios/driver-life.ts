@@ -29,7 +29,7 @@ const CASES: readonly Case[] = [
     copies: 2,
     sizeBytes: SIZE,
     consumer: 'node1',
-    parameters: { drivesPerCopy: '2', sectorSize: '512' },
+    parameters: { drivesPerCopy: '2', sectorSize: '4096' },
   },
 ];
 
@@ -64,7 +64,7 @@ export const driverLife: Scenario = {
   nodes: 3,
   run: (context) =>
     withDriver(context, {}, async (driver) => {
-      await context.step('every drive is usable', () => untilUsable(driver.deployment, 6));
+      await context.step('every drive is usable', () => untilUsable(driver.deployment, context.cluster.nodes));
       for (const wanted of CASES) await liveThrough(context, driver, wanted);
     }),
 };
