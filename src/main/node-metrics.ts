@@ -5,6 +5,7 @@ import type { MeshStorNodeDevice } from '../api/node-device.ts';
 import type { ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
 import type { InFlightCall } from '../native/index.ts';
+import type { OnStep } from '../node/converge.ts';
 import type { RootLog } from '../observability/log.ts';
 import type { Metrics, SyncSpeed } from '../observability/metrics.ts';
 import { driveSample, volumeSample } from './samples.ts';
@@ -13,7 +14,8 @@ type Watched<T extends MeshStorVolume | MeshStorNodeDevice> = ObjectStore<T> & {
 
 export interface NodeMetricsParts {
   readonly metrics: Metrics;
-  readonly kernel: Kernel & { inFlight(): readonly InFlightCall[] };
+  readonly kernel: Kernel;
+  readonly inFlight: () => readonly InFlightCall[];
   readonly volumes: Watched<MeshStorVolume>;
   readonly devices: Watched<MeshStorNodeDevice>;
   readonly nodeName: string;
@@ -44,6 +46,14 @@ export function countConnects(kernel: Kernel, metrics: Metrics): Kernel {
   });
 }
 
+/** Counts the steps that have a series of their own. */
+export function countSteps(metrics: Metrics, onStep: OnStep | undefined): OnStep {
+  return (done) => {
+    if (done.step === 'revokeExport') metrics.fenced();
+    onStep?.(done);
+  };
+}
+
 /** Of the volumes that are synchronised; the kernel is asked only when there are some. */
 async function syncSpeeds(kernel: Kernel, consumed: readonly MeshStorVolume[]): Promise<readonly SyncSpeed[]> {
   const syncing = consumed.filter(({ status }) => (status?.syncPercentage ?? '') !== '');
@@ -57,10 +67,18 @@ async function syncSpeeds(kernel: Kernel, consumed: readonly MeshStorVolume[]): 
   });
 }
 
-export function showNodeMetrics({ metrics, kernel, volumes, devices, nodeName, log }: NodeMetricsParts): void {
+export function showNodeMetrics({
+  metrics,
+  kernel,
+  inFlight,
+  volumes,
+  devices,
+  nodeName,
+  log,
+}: NodeMetricsParts): void {
   metrics.kernelCalls(() => {
     const counts: Record<string, number> = {};
-    for (const call of kernel.inFlight()) counts[call.op] = (counts[call.op] ?? 0) + 1;
+    for (const call of inFlight()) counts[call.op] = (counts[call.op] ?? 0) + 1;
     return counts;
   });
   metrics.watchAges(() => ({ volumes: volumes.watchAgeMs / 1000, nodeDevices: devices.watchAgeMs / 1000 }));

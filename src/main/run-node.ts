@@ -32,7 +32,7 @@ import { createLog, toggleDebugOnSignal } from '../observability/log.ts';
 import { Metrics } from '../observability/metrics.ts';
 import { errorFields } from '../support/log.ts';
 import { KeyedLock } from '../support/keyed-lock.ts';
-import { countConnects, showNodeMetrics } from './node-metrics.ts';
+import { countConnects, countSteps, showNodeMetrics } from './node-metrics.ts';
 import type { StartedParts } from './process.ts';
 import { STOP_LIMIT_MS, endOnUnexpectedErrors, runParts, untilToldToStop } from './process.ts';
 
@@ -134,10 +134,7 @@ async function startRole(options: NodeOptions, role: RoleParts): Promise<Running
     now: () => new Date().toISOString(),
     queueFor: queueOf(log, metrics),
     ...(options.nvmeTcpAddress === undefined ? {} : { tcpAddress: options.nvmeTcpAddress }),
-    onStep: (done) => {
-      if (done.step === 'revokeExport') metrics.fenced();
-      onStep?.(done);
-    },
+    onStep: countSteps(metrics, onStep),
   });
 }
 
@@ -175,7 +172,7 @@ async function startParts(options: NodeOptions, log: RootLog, onStep: OnStep | u
   const metrics = new Metrics({ role: 'node', version: VERSION });
   const api = connect(options, log);
   parts.add('client', () => api.client.close());
-  showNodeMetrics({ metrics, kernel, ...api, nodeName: options.nodeName, log });
+  showNodeMetrics({ metrics, kernel, inFlight: () => kernel.inFlight(), ...api, nodeName: options.nodeName, log });
   const preflight = preflightOf(options, log);
   parts.add('preflight', () => preflight.stop());
   parts.add('devices', () => api.devices.stop());

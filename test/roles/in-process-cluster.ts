@@ -9,11 +9,13 @@ import type { MeshStorNodeDevice } from '../../src/api/node-device.ts';
 import { hostIdFor, hostNqnFor, volumeIdFor } from '../../src/api/names.ts';
 import type { MeshStorVolume } from '../../src/api/volume.ts';
 import { WorkQueue, systemClock } from '../../src/kube/index.ts';
-import type { StepDone } from '../../src/node/converge.ts';
+import { countConnects, countSteps, showNodeMetrics } from '../../src/main/node-metrics.ts';
+import type { OnStep, StepDone } from '../../src/node/converge.ts';
 import type { RunningNode } from '../../src/node/node.ts';
 import { startNode } from '../../src/node/node.ts';
 import type { PublishRequest, StageRequest } from '../../src/node/operations.ts';
 import type { Preflight } from '../../src/node/preflight-watch.ts';
+import type { Metrics } from '../../src/observability/metrics.ts';
 import type { Log } from '../../src/support/log.ts';
 import { GIB, MIB } from '../../src/support/units.ts';
 import { FakeFabric } from '../fakes/fake-fabric.ts';
@@ -57,6 +59,8 @@ export interface InProcessOptions {
   readonly onStep?: (node: string, done: StepDone) => void;
   readonly startGraceMs?: number;
   readonly preflight?: Preflight;
+  /** What each role counts into. */
+  readonly metrics?: (node: string) => Metrics;
 }
 
 export class InProcessCluster {
@@ -93,13 +97,28 @@ export class InProcessCluster {
   }
 
   #startRole(fake: FakeNode): RunningNode {
-    const { log = SILENT, onStep, startGraceMs = 5000 } = this.#options;
+    const { log = SILENT, startGraceMs = 5000 } = this.#options;
     const { name } = fake;
+    const metrics = this.#options.metrics?.(name);
+    const volumes = Object.assign(new FakeStore(this.volumes), { watchAgeMs: 1500 });
+    const devices = Object.assign(new FakeStore(this.devices), { watchAgeMs: 1500 });
+    if (metrics !== undefined) {
+      const inFlight = () => [{ op: 'mdArrays', key: '', since: 0 }];
+      showNodeMetrics({
+        metrics,
+        kernel: fake.kernel,
+        inFlight,
+        volumes,
+        devices,
+        nodeName: name,
+        log: { dropped: 2 },
+      });
+    }
     return startNode({
-      kernel: fake.kernel,
+      kernel: metrics === undefined ? fake.kernel : countConnects(fake.kernel, metrics),
       tools: fake.tools,
-      volumes: new FakeStore(this.volumes),
-      devices: new FakeStore(this.devices),
+      volumes,
+      devices,
       nodes: this.nodeStore,
       events: this.events,
       me: {
@@ -115,9 +134,22 @@ export class InProcessCluster {
       now: () => new Date().toISOString(),
       log,
       queueFor: (reconcile) =>
-        new WorkQueue({ reconciler: { reconcile }, name: 'volumes', log, backOff: { baseMs: 20, capMs: 200 } }),
-      ...(onStep === undefined ? {} : { onStep: (done: StepDone) => onStep(name, done) }),
+        new WorkQueue({
+          reconciler: { reconcile },
+          name: 'volumes',
+          log,
+          backOff: { baseMs: 20, capMs: 200 },
+          onDone: (_key, outcome, ms) => metrics?.reconciled('volumes', ms / 1000, outcome !== 'done'),
+        }),
+      ...this.#onStep(name, metrics),
     });
+  }
+
+  #onStep(name: string, metrics: Metrics | undefined): { readonly onStep?: OnStep } {
+    const { onStep } = this.#options;
+    const told = onStep === undefined ? undefined : (done: StepDone): void => onStep(name, done);
+    if (metrics !== undefined) return { onStep: countSteps(metrics, told) };
+    return told === undefined ? {} : { onStep: told };
   }
 
   fake(name: string): FakeNode {
