@@ -5,6 +5,9 @@ import { runCli } from './cli/program.ts';
 import { programVersion } from './cli/version.ts';
 import { DomainError } from './api/errors.ts';
 
+/** How long a role that failed waits until its last line was taken. */
+const LAST_WORDS_MS = 1000;
+
 const print = (text: string): void => {
   process.stdout.write(text);
 };
@@ -14,19 +17,22 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? 0 : 1);
 });
 
-/** A role that cannot start says why in one line; anything else is a bug and shows its stack. */
-async function runRole(role: Promise<void>): Promise<number> {
+const role = { hasFailed: false };
+
+function lastWords(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const isPlain = error instanceof DomainError || 'syscall' in error;
+  return isPlain ? error.message : (error.stack ?? error.message);
+}
+
+/** A role that cannot start says why in one line, what the kernel refused too; anything else is a bug and shows its stack. */
+async function runRole(running: Promise<void>): Promise<number> {
   try {
-    await role;
+    await running;
     return 0;
   } catch (error) {
-    const text =
-      error instanceof DomainError
-        ? error.message
-        : error instanceof Error
-          ? (error.stack ?? error.message)
-          : String(error);
-    process.stderr.write(`meshstor: ${text}\n`);
+    process.stderr.write(`meshstor: ${lastWords(error)}\n`);
+    role.hasFailed = true;
     return 1;
   }
 }
@@ -49,3 +55,8 @@ const io = {
   },
 };
 process.exitCode = await runCli(process.argv.slice(2), handlers, programVersion(), io);
+if (role.hasFailed) {
+  // Whatever of the role still runs must not keep a process alive that serves nothing. Nobody reading is no reason to stay.
+  process.stderr.write('', () => process.exit());
+  setTimeout(() => process.exit(), LAST_WORDS_MS);
+}
