@@ -106,7 +106,7 @@ export class Watch {
           await this.#list();
         else await this.#watch();
       } catch (error) {
-        if (signal.aborted) return;
+        if (this.#stopping.signal.aborted) return;
         if (isVersionGone(error)) this.#version = undefined;
         const delayMs = Math.max(this.#backOff.next(), retryAfterOf(error));
         const message = error instanceof Error ? error.message : String(error);
