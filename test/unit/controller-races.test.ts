@@ -99,6 +99,60 @@ describe('two replicas of the controller over one API', () => {
   });
 });
 
+describe('the same call at two replicas at once', () => {
+  const published = async (): Promise<FakeCluster> => {
+    const cluster = new FakeCluster().withNodes(3);
+    await cluster.replica().operations.createVolume(REQUEST);
+    await cluster.replica().operations.publishVolume(NAME, 'n1');
+    cluster.confirm(NAME);
+    cluster.bear(NAME);
+    return cluster;
+  };
+  const twice = async (
+    cluster: FakeCluster,
+    scheduler: fc.Scheduler,
+    call: (operations: Replica['operations']) => Promise<unknown>,
+  ): Promise<readonly unknown[]> => {
+    const pause = (step: string): Promise<void> => scheduler.schedule(Promise.resolve(), step);
+    const run = (): Promise<unknown> =>
+      settled(call(cluster.replica(new FakeStore<MeshStorVolume>(cluster.volumeServer, { pause })).operations));
+    const both = Promise.all([run(), run()]);
+    await scheduler.waitFor(both);
+    return both;
+  };
+
+  it('detaches once: one epoch more, no consumer, and both are done when the holders confirmed', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.scheduler(), async (scheduler) => {
+        const cluster = await published();
+        cluster.writeStatus(NAME, () => ({ releasedEpoch: 1, mdState: '' }));
+        await twice(cluster, scheduler, (operations) => operations.unpublishVolume(NAME, 'n1'));
+        expect(cluster.status(NAME)).to.include({ attachmentEpoch: 2, nodeName: '', machineID: '', attachmentID: '' });
+        expect(cluster.events.reasons().filter((reason) => reason === 'Detached')).to.have.length(1);
+        cluster.confirm(NAME);
+        const after = await twice(cluster, scheduler, (operations) => operations.unpublishVolume(NAME, 'n1'));
+        expect(after).to.deep.equal([undefined, undefined]);
+        expect(cluster.status(NAME).attachmentEpoch).to.equal(2);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('attaches once: both get the same context, again and again', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.scheduler(), async (scheduler) => {
+        const cluster = await published();
+        cluster.writeStatus(NAME, () => ({ releasedEpoch: 1, mdState: '', nodeName: '', attachmentEpoch: 2 }));
+        const call = (operations: Replica['operations']): Promise<unknown> => operations.publishVolume(NAME, 'n2');
+        const answers = [...(await twice(cluster, scheduler, call)), ...(await twice(cluster, scheduler, call))];
+        const { attachmentID } = cluster.status(NAME);
+        expect(answers).to.deep.equal(Array.from({ length: 4 }, () => ({ epoch: 3, attachmentID })));
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
+
 describe('a detach that was overtaken', () => {
   it('does not take the volume from its next consumer', async () => {
     const cluster = new FakeCluster().withNodes(3);
