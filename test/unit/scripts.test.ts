@@ -1,0 +1,74 @@
+import { expect } from 'chai';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { cacheRoot } from '../lab/paths.ts';
+
+const SCRIPTS = join(import.meta.dirname, '..', '..', 'scripts');
+
+/** What a line of a script prints as JSON, in a process of its own with only this environment. */
+function evaluate(imports: string, file: string, expression: string, env: NodeJS.ProcessEnv): unknown {
+  const text = `import { ${imports} } from '${join(SCRIPTS, file)}'; console.log(JSON.stringify((${expression})));`;
+  const args = ['--input-type=module', '--eval', text];
+  return JSON.parse(execFileSync(process.execPath, args, { env, encoding: 'utf8' }));
+}
+
+describe('scripts', () => {
+  it('find the programs of sbin after a plain su', () => {
+    expect(evaluate('root', 'steps.mjs', 'process.env.PATH', { PATH: '/usr/bin:/sbin' })).to.equal(
+      '/usr/bin:/sbin:/usr/local/sbin:/usr/sbin',
+    );
+  });
+
+  it('use the same cache folder as the lab', () => {
+    for (const env of [
+      { HOME: '/h' },
+      { HOME: '/h', XDG_CACHE_HOME: '/x' },
+      { XDG_CACHE_HOME: '/x', MESHSTOR_CACHE: '/m' },
+    ]) {
+      const found = evaluate('cacheRoot', 'steps.mjs', 'cacheRoot()', env);
+      expect(found).to.equal(
+        env.HOME !== undefined && !('XDG_CACHE_HOME' in env) ? '/h/.cache/meshstor' : cacheRoot(env),
+      );
+    }
+  });
+
+  it('miss a package when one of its programs is not there', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'meshstor-path-'));
+    try {
+      writeFileSync(join(folder, 'g++'), '');
+      writeFileSync(join(folder, 'python3'), '');
+      const bare = `process.env.PATH = '${folder}', missingPackages('build')`;
+      expect(evaluate('missingPackages', 'setup.mjs', bare, {})).to.deep.equal(['build-essential']);
+      writeFileSync(join(folder, 'make'), '');
+      expect(evaluate('missingPackages', 'setup.mjs', bare, {})).to.deep.equal([]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it('keep what was built under its key, whole, and only the entries used last', () => {
+    const cache = mkdtempSync(join(tmpdir(), 'meshstor-cache-'));
+    try {
+      const file = join(cache, 'program');
+      writeFileSync(file, 'x');
+      const work = `['a', 'b', 'c'].map((key) => { keep('kind', key, ['${file}'], { most: 2 }); return cached('kind', key); })`;
+      const folders = evaluate('keep, cached', 'native-cache.mjs', work, { MESHSTOR_CACHE: cache });
+      expect(folders).to.deep.equal(['a', 'b', 'c'].map((key) => join(cache, 'kind', key)));
+      expect(readdirSync(join(cache, 'kind'))).to.have.length(2);
+      expect(readdirSync(join(cache, 'kind', 'c'))).to.deep.equal(['program']);
+    } finally {
+      rmSync(cache, { recursive: true });
+    }
+  });
+
+  it('refuse the lab where its nodes could not run', () => {
+    expect(evaluate('labRefusal', 'setup.mjs', "labRefusal({ platform: 'linux', arch: 'x64' }) ?? ''", {})).to.equal(
+      '',
+    );
+    expect(evaluate('labRefusal', 'setup.mjs', "labRefusal({ platform: 'linux', arch: 'arm64' })", {})).to.include(
+      'arm64',
+    );
+  });
+});
