@@ -49,6 +49,17 @@ describe('KubeEventRecorder', () => {
     expect([missing?.type, missing?.count]).to.deep.equal(['Warning', 5]);
   });
 
+  it('puts an event about a namespaced object beside it', async () => {
+    await harness.api.create('/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } });
+    const claim = { kind: 'PersistentVolumeClaim', name: 'data', namespace: 'shop', uid: 'u-2' };
+    recorderOf().record(claim, 'Warning', 'VolumeDegraded', 'one member is away');
+    const found = async () =>
+      (await harness.api.list('/api/v1/namespaces/shop/events')).items as unknown as readonly EventWire[];
+    await until('the event', async () => (await found()).length === 1);
+    expect((await found())[0]?.involvedObject).to.include({ name: 'data', namespace: 'shop', apiVersion: 'v1' });
+    expect(await events()).to.deep.equal([]);
+  });
+
   it('sends the same event at most once in its interval', async () => {
     const recorder = recorderOf({ intervalMs: 10_000 });
     for (let n = 0; n < 10; n += 1) {

@@ -43,6 +43,18 @@ describe('KubeStore', () => {
     expect(harness.server.counts.get('GET')).to.equal(3);
   });
 
+  it('with a label selector lists and watches what carries the label, and nothing else', async () => {
+    const labels = { 'meshstor.io/node': 'n1' };
+    await harness.api.create(VOLUMES, volume('mine', {}, { labels }));
+    await harness.api.create(VOLUMES, volume('other'));
+    const store = harness.volumes({ watch: { labelSelector: 'meshstor.io/node=n1' } });
+    await store.synced;
+    await harness.api.create(VOLUMES, volume('other-2'));
+    await harness.api.create(VOLUMES, volume('mine-2', {}, { labels }));
+    await until('the watch', () => store.get('mine-2') !== undefined);
+    expect(store.list().map((entry) => entry.metadata.name)).to.have.members(['mine', 'mine-2']);
+  });
+
   it('hands out frozen objects with every field of the status filled in', async () => {
     await harness.api.create(VOLUMES, volume('v'));
     await harness.api.patch(`${VOLUMES}/v/status`, { status: { phase: 'Synced' } });
