@@ -21,6 +21,11 @@ export interface DrivePolicy {
   readonly initializeBlank: boolean;
 }
 
+/** One namespace of one drive: a drive can have several under one serial number. */
+export function driveKey(serial: string, device: string): string {
+  return `${serial}/${device}`;
+}
+
 export type DriveVerdict =
   | { readonly kind: 'usable' }
   /** Usable after its other table copy was rewritten. */

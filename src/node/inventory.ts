@@ -11,7 +11,7 @@ import type { Log } from '../support/log.ts';
 import { formatBytes } from '../support/units.ts';
 import { randomUuid } from '../support/uuid.ts';
 import type { DrivePolicy, DriveVerdict } from './drive-policy.ts';
-import { isOurPartition, judgeDrive } from './drive-policy.ts';
+import { driveKey, isOurPartition, judgeDrive } from './drive-policy.ts';
 import type { Preflight } from './preflight-watch.ts';
 import type { DriveSeen } from './snapshot.ts';
 
@@ -99,16 +99,16 @@ export class Inventory {
     return this.#parts.devices.list().filter((device) => device.spec.node === this.#parts.nodeName);
   }
 
-  /** Serial numbers of drives whose object carries the allowing annotation. */
-  annotatedSerials(): ReadonlySet<string> {
+  /** Keys (`driveKey`) of drives whose object carries the allowing annotation. */
+  annotatedDrives(): ReadonlySet<string> {
     const annotated = this.#ownDevices().filter(
       (device) => device.metadata.annotations[ALLOW_DRIVE_ANNOTATION] === 'true',
     );
-    return new Set(annotated.map((device) => device.spec.serial));
+    return new Set(annotated.map(({ spec }) => driveKey(spec.serial, spec.device)));
   }
 
   judge(drive: DriveSeen): DriveVerdict {
-    const annotated = this.annotatedSerials().has(drive.namespace.serial);
+    const annotated = this.annotatedDrives().has(driveKey(drive.namespace.serial, drive.namespace.name));
     return judgeDrive(
       drive.namespace,
       drive.table,
@@ -141,7 +141,8 @@ export class Inventory {
     const consumerOf = this.#consumers();
     const wanted = new Map(drives.map((drive) => [nodeDeviceNameFor(nodeName, drive.namespace.name), drive]));
     const old = this.#ownDevices();
-    for (const [name, drive] of wanted) await this.#ensureObject(name, drive, old);
+    const present = new Set(wanted.keys());
+    for (const [name, drive] of wanted) await this.#ensureObject(name, drive, old, present);
     for (const device of old) {
       const drive = wanted.get(device.metadata.name);
       if (drive === undefined || identityOf(drive.namespace) !== identityOf(device.spec)) {
@@ -165,7 +166,12 @@ export class Inventory {
   }
 
   /** A drive that came back under another kernel name takes its annotations along. */
-  async #ensureObject(name: string, drive: DriveSeen, old: readonly MeshStorNodeDevice[]): Promise<void> {
+  async #ensureObject(
+    name: string,
+    drive: DriveSeen,
+    old: readonly MeshStorNodeDevice[],
+    present: ReadonlySet<string>,
+  ): Promise<void> {
     const { devices, nodeName } = this.#parts;
     const known = old.find((device) => device.metadata.name === name);
     const identity = identityOf(drive.namespace);
@@ -176,7 +182,8 @@ export class Inventory {
       return;
     }
     if (known !== undefined) await devices.delete(name, { uid: known.metadata.uid });
-    const renamed = old.find((device) => device.metadata.name !== name && identityOf(device.spec) === identity);
+    // Another namespace of the same drive, which is there itself, is not this one under its old name.
+    const renamed = old.find((device) => !present.has(device.metadata.name) && identityOf(device.spec) === identity);
     const spec = specOf(drive, nodeName, renamed?.spec.device ?? '');
     try {
       await devices.create({ name, annotations: renamed?.metadata.annotations ?? {}, labels: this.#labels }, spec);

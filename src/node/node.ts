@@ -135,9 +135,9 @@ class Node implements RunningNode {
   }
 
   #holderView(): ReturnType<ConstructorParameters<typeof VolumeWorlds>[0]['holderView']> {
-    const annotatedSerials = this.#inventory.annotatedSerials();
+    const annotatedDrives = this.#inventory.annotatedDrives();
     const { listensOnRdma } = this.#ports;
-    return { me: this.#parts.me, policy: this.#policy(), annotatedSerials, listensOnRdma };
+    return { me: this.#parts.me, policy: this.#policy(), annotatedDrives, listensOnRdma };
   }
 
   #policy(): DrivePolicy {

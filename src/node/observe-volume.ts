@@ -27,7 +27,7 @@ import type {
 } from '../plan/world.ts';
 import { parseLegTable } from './dm-tables.ts';
 import type { DrivePolicy } from './drive-policy.ts';
-import { judgeDrive } from './drive-policy.ts';
+import { driveKey, judgeDrive } from './drive-policy.ts';
 import type { FoundPartition, NodeSnapshot } from './snapshot.ts';
 import { devicePaths, partitionsOf } from './snapshot.ts';
 import { parseStamp } from './stamp.ts';
@@ -182,7 +182,7 @@ async function localPartitions(
 function driveTables(
   snapshot: NodeSnapshot,
   policy: DrivePolicy,
-  annotatedSerials: ReadonlySet<string>,
+  annotatedDrives: ReadonlySet<string>,
 ): readonly DriveTableSeen[] {
   return snapshot.drives.map(({ namespace, table, signatures, tableError }) => {
     const verdict = judgeDrive(
@@ -190,7 +190,7 @@ function driveTables(
       table,
       signatures,
       policy,
-      annotatedSerials.has(namespace.serial),
+      annotatedDrives.has(driveKey(namespace.serial, namespace.name)),
       tableError,
     );
     return {
@@ -215,8 +215,8 @@ function driveTables(
 export interface HolderView {
   readonly me: NodeIdentity;
   readonly policy: DrivePolicy;
-  /** Serial numbers of drives whose object carries the allowing annotation. */
-  readonly annotatedSerials: ReadonlySet<string>;
+  /** Keys (`driveKey`) of drives whose object carries the allowing annotation. */
+  readonly annotatedDrives: ReadonlySet<string>;
   readonly listensOnRdma: boolean;
 }
 
@@ -233,7 +233,7 @@ export async function observeHolder(
   return {
     me: view.me,
     volume,
-    drives: driveTables(snapshot, view.policy, view.annotatedSerials),
+    drives: driveTables(snapshot, view.policy, view.annotatedDrives),
     partitions: await localPartitions(kernel, snapshot, members, withStamps),
     legs: legsOf(snapshot, members),
     exports: exportsOf(snapshot, members),

@@ -64,8 +64,9 @@ export class NodeVolumeReconciler {
   }
 
   async reconcile(volumeId: string): Promise<{ readonly requeueAfterMs?: number }> {
-    const waitsFor = await this.#hold(volumeId);
+    // First: what MD has dropped must be known, whatever keeps this node from its duties as a holder.
     await this.#report(volumeId);
+    const waitsFor = await this.#hold(volumeId);
     if (waitsFor === undefined) return {};
     this.#parts.around.log.debug('holder waits', { volumeId, reason: waitsFor });
     return { requeueAfterMs: WAIT_MS };

@@ -132,7 +132,11 @@ export class VolumeNodeOperations implements NodeOperations {
     };
     const onRefusal = leaveCondition(acts.volumes, request.volumeId, acts.now);
     const nameOf = (step: StageStep): string | undefined => nameOfMember(memberOf(step), entries);
-    await converge({ name: 'stage', volumeId: request.volumeId, plan, act, onRefusal, memberOf: nameOf }, around, signal);
+    await converge(
+      { name: 'stage', volumeId: request.volumeId, plan, act, onRefusal, memberOf: nameOf },
+      around,
+      signal,
+    );
   }
 
   async unstage(volumeId: string, stagingPath: string, signal: AbortSignal): Promise<void> {
