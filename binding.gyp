@@ -22,6 +22,7 @@
       'native/core/md_superblock.cc',
       'native/core/md_array.cc',
       'native/core/device_mapper.cc',
+      'native/core/dm_buffers.cc',
       'native/core/uevent.cc',
     ],
     'addon_sources': [

@@ -28,7 +28,7 @@ export interface PodVolume {
 }
 
 const RETRIED: ReadonlySet<string> = new Set(['UNAVAILABLE', 'ABORTED', 'DEADLINE_EXCEEDED']);
-const RETRY_LIMIT_MS = 180_000;
+const RETRY_LIMIT_MS = 900_000;
 const CALL_LIMIT_MS = 120_000;
 
 /** Repeats as kubelet and the sidecars do, with growing pauses. */

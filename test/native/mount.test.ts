@@ -56,7 +56,12 @@ describe('mounts of the real kernel', function () {
 
   it('mounts with flags and the filesystem’s own options, and unmounts once and for all', async () => {
     const { mounted, usage, left, again } = await found('tmpfs');
-    expect(mounted).to.include({ mountPoint: join(folder, 'with space'), root: '/', fsType: 'tmpfs', source: '/dev/zero' });
+    expect(mounted).to.include({
+      mountPoint: join(folder, 'with space'),
+      root: '/',
+      fsType: 'tmpfs',
+      source: '/dev/zero',
+    });
     const { options } = mounted as { options: string[] };
     expect(options).to.include.members(['rw', 'nosuid', 'nodev', 'noexec', 'noatime', 'size=1024k', 'mode=700']);
     expect(usage).to.include({ totalBytes: MIB, usedBytes: 0, availableBytes: MIB });

@@ -180,7 +180,8 @@ export class ModelCluster {
     if (array !== undefined && torn && isUsed && !array.readOnly) {
       const first = array.members.find(({ faulty }) => !faulty);
       const partition = first === undefined ? undefined : this.partition(first.partitionUUID);
-      if (partition !== undefined && this.reaches(node, partition.partitionUUID)) partition.data = Math.floor(partition.data) + 0.5;
+      if (partition !== undefined && this.reaches(node, partition.partitionUUID))
+        partition.data = Math.floor(partition.data) + 0.5;
     }
     node.bootCount += 1;
     node.legs = [];
