@@ -66,7 +66,6 @@ export function listOf(check: Check): Check {
 }
 
 /** An object of exactly the type `T`: the compiler refuses a list of fields that is not that of `T`. */
-// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- T ties the list of fields to the type
 export function record<T extends object>(fields: { readonly [K in keyof T]-?: Check }): Check {
   const checks = Object.entries<Check>(fields);
   return (value, at) => {

@@ -88,7 +88,7 @@ async function liveWithDeath(victim: string, after: number): Promise<readonly st
     stopSupervising();
     await cluster.stop();
   }
-  if (after <= Number(killer.steps.length)) expect(killer.struck, `step ${after} was reached`).to.equal(true);
+  if (after <= killer.steps.length) expect(killer.struck, `step ${after} was reached`).to.equal(true);
   return killer.steps;
 }
 

@@ -7,6 +7,7 @@ import {
   recordCreated,
   recordGranted,
   recordImpossible,
+  recordObserved,
   recordReleased,
   recordRemoved,
   recordStart,
@@ -507,6 +508,10 @@ export function applyUnstageStep(cluster: ModelCluster, node: ModelNode, step: U
       stopArray(cluster, node);
       return;
     }
+    case 'recordDropped':
+      must(node.array !== undefined, 'what MD dropped is recorded while the array shows it');
+      record(cluster, recordObserved(cluster.volume, whoOf(cluster, node), step.seen, NOW));
+      return;
     case 'recordReleased': {
       const last = lastStopped.get(cluster);
       must(
