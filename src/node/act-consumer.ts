@@ -201,6 +201,8 @@ export async function actStageStep(
       return kernel.mount(step.array, step.target, step.fsType, step.options);
     case 'unmount':
       return kernel.unmount(step.target);
+    case 'failGuard':
+      return kernel.messageDm(step.name, 'fail_if_no_path');
     case 'stopArray':
       return stopArray(kernel, step.array);
   }

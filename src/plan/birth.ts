@@ -5,6 +5,7 @@ import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import { readyLegs, stepsOf, waitsOf, wayOf } from './connections.ts';
 import type { Member } from './connections.ts';
 import { wantedMembers } from './lifecycle.ts';
+import { abandonSteps } from './start.ts';
 import type { StageStep } from './steps.ts';
 import { describeMember, mdCopies, mdSlotOf, memberEntries, refuse, wait } from './view.ts';
 import type { ConsumerWorld, LegSeen, Plan } from './world.ts';
@@ -69,7 +70,7 @@ export function planBirth(world: ConsumerWorld, status: VolumeStatus): Plan<Stag
       `array ${array.name} is mounted at ${array.mountPoints.join(', ')} though it was never recorded as created`,
     );
   }
-  if (array !== undefined) return { kind: 'steps', steps: [{ kind: 'stopArray', array: array.name }] };
+  if (array !== undefined) return { kind: 'steps', steps: abandonSteps(world, array) };
   const entries = memberEntries(status);
   const twice = entries.find((entry, index) => entries[index + 1]?.slot === entry.slot);
   if (twice !== undefined) return wait(`member ${twice.slot}: two partitions are listed for it`);

@@ -126,6 +126,17 @@ function unguarded(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen)
     });
 }
 
+/**
+ * Gives up an array that nobody has been handed yet: it holds nothing but MD's own records. A guard that holds I/O back would keep
+ * the stop waiting, and there is no I/O in it that anybody waits for.
+ */
+export function abandonSteps(world: ConsumerWorld, array: ArraySeen): readonly StageStep[] {
+  const inArray = new Set(array.members.map(({ partitionUUID }) => partitionUUID));
+  const stuck = world.legs.filter((leg) => inArray.has(leg.partitionUUID) && leg.queues && !isHealthyGuard(leg));
+  const fail = sortedBy(stuck, ({ name }) => name).map(({ name }): StageStep => ({ kind: 'failGuard', name }));
+  return [...fail, { kind: 'stopArray', array: array.name }];
+}
+
 /** Members of the array whose guard is not as it should be, and what they need. */
 export function brokenMembers(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen): readonly Member[] {
   const inSync = inSyncMembers(array);
@@ -140,7 +151,7 @@ export function planStart(world: ConsumerWorld, status: VolumeStatus, array: Arr
   const repairs = stepsOf(broken);
   if (repairs.length > 0) return { kind: 'steps', steps: repairs };
   // Nothing was written through it yet: put together anew, without a member that does not come back in time.
-  if (broken.length > 0) return { kind: 'steps', steps: [{ kind: 'stopArray', array: array.name }] };
+  if (broken.length > 0) return { kind: 'steps', steps: abandonSteps(world, array) };
   const record = startRecord(world, status, array);
   if (record === undefined) return { kind: 'steps', steps: [{ kind: 'stopArray', array: array.name }] };
   const synced = memberEntries(status).filter(({ partitionUUID }) => record.synced.includes(partitionUUID));

@@ -146,6 +146,8 @@ export type StageStep =
       readonly options: readonly string[];
     }
   | { readonly kind: 'unmount'; readonly target: string }
+  /** Only of an array that nobody has been handed: lets it be stopped while a path is lost. */
+  | { readonly kind: 'failGuard'; readonly name: string }
   | { readonly kind: 'stopArray'; readonly array: string };
 
 export type UnstageStep =

@@ -481,6 +481,12 @@ export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: Sta
     case 'unmount':
       node.mounts = node.mounts.filter(({ mountPoint }) => mountPoint !== step.target);
       return;
+    case 'failGuard': {
+      const isHandedOut = cluster.volume.spec.activatedAt !== undefined && node.array?.readOnly === false;
+      must(!isHandedOut && node.mounts.length === 0, 'a stage fails a guard only of an array that nobody was handed');
+      node.legs = node.legs.map((leg) => (leg.name === step.name ? { ...leg, queues: false } : leg));
+      return;
+    }
     case 'stopArray': {
       stopArray(cluster, node);
       return;
