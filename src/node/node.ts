@@ -17,6 +17,7 @@ import type { Preflight } from './preflight-watch.ts';
 import { NodeVolumeReconciler } from './reconciler.ts';
 import { lookAtDrives } from './snapshot.ts';
 import { TargetPorts } from './target-ports.ts';
+import { SharedLook } from './shared-look.ts';
 import type { Tools } from './tools.ts';
 import { VolumeNodeOperations } from './volume-operations.ts';
 import type { NodeReader } from './volume-worlds.ts';
@@ -72,6 +73,7 @@ class Node implements RunningNode {
   readonly #parts: NodeParts;
   readonly #inventory: Inventory;
   readonly #reconciler: NodeVolumeReconciler;
+  readonly #look: SharedLook;
   readonly #queue: VolumeQueue;
   readonly #wakeups = new Wakeups();
   readonly #timers: NodeJS.Timeout[] = [];
@@ -102,7 +104,8 @@ class Node implements RunningNode {
       log,
       onStep: (done) => this.#stepDone(done),
     };
-    const worlds = new VolumeWorlds({ ...parts, holderView: () => this.#holderView() });
+    this.#look = new SharedLook(kernel);
+    const worlds = new VolumeWorlds({ ...parts, look: this.#look, holderView: () => this.#holderView() });
     const pause = (limitMs: number): Promise<void> => this.#wakeups.next(this.#wakeups.mark, limitMs);
     const fatalFindings = (): Promise<string> => parts.preflight.fatalFindings();
     const acts = { kernel, tools, volumes, me, now, log, pause };
@@ -145,6 +148,7 @@ class Node implements RunningNode {
   }
 
   #stepDone(done: StepDone): void {
+    this.#look.invalidate();
     this.#parts.onStep?.(done);
     if (SPACE_STEPS.has(done.step)) this.#publishSoon();
   }
@@ -158,6 +162,7 @@ class Node implements RunningNode {
   }
 
   #onKernelEvents(events: readonly KernelEvent[]): void {
+    this.#look.invalidate();
     this.#wakeups.ring();
     for (const volumeId of this.#reconciler.concerned()) this.#queue.add(volumeId);
     if (events.some((event) => /^nvme\d+n\d+$/.test(event.device) && event.action !== 'change')) void this.#runPass();

@@ -270,6 +270,8 @@ export interface ConsumerView {
   readonly filesystem: FilesystemSeen;
   readonly waitedMs: number;
   readonly startGraceMs: number;
+  /** Read the members' stamps, which decisions need and reports do not. */
+  readonly withStamps: boolean;
   /** Paths of this call: staging path, target path. */
   readonly paths: readonly string[];
 }
@@ -285,7 +287,7 @@ export async function observeConsumer(
   return {
     me: view.me,
     volume,
-    partitions: await localPartitions(kernel, snapshot, members, true),
+    partitions: await localPartitions(kernel, snapshot, members, view.withStamps),
     legs: legsOf(snapshot, members),
     imports: importsOf(snapshot, members),
     filesystem: view.filesystem,

@@ -85,7 +85,7 @@ export class NodeVolumeReconciler {
     const { around, worlds, volumes } = this.#parts;
     if (volumes.get(volumeId)?.status?.nodeName !== worlds.me.nodeName) return;
     await around.rounds.run(volumeId, undefined, async () => {
-      const world = await worlds.cachedConsumer(volumeId, []);
+      const world = await worlds.reported(volumeId);
       const status = world?.volume.status;
       if (world === undefined || status === undefined || (world.array === undefined && status.mdState === '')) return;
       const seen = observeConsumer(world);

@@ -12,6 +12,7 @@ import { planHolder } from '../plan/holding.ts';
 import { findOpeners } from './openers.ts';
 import type { HolderView } from './observe-volume.ts';
 import { arrayOf, observeConsumer, observeHolder } from './observe-volume.ts';
+import type { SharedLook } from './shared-look.ts';
 import type { NodeSnapshot } from './snapshot.ts';
 import { takeSnapshot } from './snapshot.ts';
 
@@ -27,6 +28,7 @@ export interface WorldParts {
   readonly me: NodeIdentity;
   readonly startGraceMs: number;
   readonly holderView: () => HolderView;
+  readonly look: SharedLook;
   /** Programs that have the device with this number open; default: of this machine. */
   readonly findOpeners?: (devNumber: string) => Promise<readonly string[]>;
 }
@@ -83,7 +85,7 @@ export class VolumeWorlds {
     const { kernel, volumes, holderView } = this.#parts;
     const cached = volumes.get(volumeId);
     if (cached === undefined) return { kind: 'done' };
-    const glance = planHolder(await observeHolder(kernel, await takeSnapshot(kernel), cached, holderView(), false));
+    const glance = planHolder(await observeHolder(kernel, await this.#parts.look.take(), cached, holderView(), false));
     if (glance.kind === 'done') return glance;
     const world = await this.holder(volumeId);
     return world === undefined ? { kind: 'done' } : planHolder(world);
@@ -103,7 +105,16 @@ export class VolumeWorlds {
     return this.#observe(await takeSnapshot(this.#parts.kernel), volume, look);
   }
 
-  /** From the cache: for what is written by compare and swap anyway. */
+  /** From the cache and a shared look, without stamps: for reports, which are written by compare and swap. */
+  async reported(volumeId: string): Promise<ConsumerWorld | undefined> {
+    const volume = this.#parts.volumes.get(volumeId);
+    if (volume === undefined) return undefined;
+    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [], addresses: {}, withStamps: false };
+    const { kernel, me, startGraceMs } = this.#parts;
+    return observeConsumer(kernel, await this.#parts.look.take(), volume, { me, startGraceMs, ...look });
+  }
+
+  /** From the cache: for answers about a volume. */
   async cachedConsumer(volumeId: string, paths: readonly string[]): Promise<ConsumerWorld | undefined> {
     const volume = this.#parts.volumes.get(volumeId);
     if (volume === undefined) return undefined;
@@ -143,7 +154,13 @@ export class VolumeWorlds {
     addresses: ConsumerWorld['addresses'],
   ): Promise<ConsumerWorld> {
     const { kernel, me, startGraceMs } = this.#parts;
-    const world = await observeConsumer(kernel, snapshot, volume, { me, addresses, startGraceMs, ...look });
+    const world = await observeConsumer(kernel, snapshot, volume, {
+      me,
+      addresses,
+      startGraceMs,
+      withStamps: true,
+      ...look,
+    });
     const seen = { ...world, existingPaths: await existing(look.paths) };
     const devNumber = snapshot.arrays.find(({ name }) => name === world.array?.name)?.devNumber;
     if (look.openers !== true || world.array === undefined || devNumber === undefined) return seen;
