@@ -21,6 +21,7 @@ import { kubectl } from './kubectl.ts';
 
 const PROGRAM = join(REPO_ROOT, 'dist', 'meshstor.mjs');
 const GUEST_SOCKET = '/run/meshstor/csi.sock';
+let deployments = 0;
 const SERVES_LIMIT_MS = 180_000;
 
 export interface DeploymentOptions {
@@ -75,7 +76,7 @@ export class NodeRole {
     this.#starts += 1;
     await this.machine.run('mkdir -p /run/meshstor');
     this.#process = await this.machine.start(
-      `meshstor-${this.#starts}`,
+      `meshstor-${deployments}-${this.#starts}`,
       [...nodeEntry, ...flags, ...drives, ...blank],
       {
         env: { UV_THREADPOOL_SIZE: '16', ...nodeEnv, ...env },
@@ -244,7 +245,9 @@ export class Deployment {
 export async function deploy(cluster: Cluster, options: DeploymentOptions = {}): Promise<Deployment> {
   const folder = await mkdtemp(join(tmpdir(), 'meshstor-lab-'));
   const api = await createApiServer({ host: cluster.hostAddress, port: 0 });
-  const kubeconfig = join(cluster.results, 'kubeconfig');
+  // A name of its own each time: guests keep what they have read of a file of the host.
+  deployments += 1;
+  const kubeconfig = join(cluster.results, `kubeconfig-${deployments}`);
   await api.writeKubeconfig(kubeconfig);
   await Promise.all(cluster.nodes.map((machine) => registerNode(api, machine)));
   const socket = join(folder, 'controller.sock');
