@@ -5,7 +5,7 @@ import { bootCluster } from './cluster.ts';
 import type { ClusterOptions } from './cluster.ts';
 import { enterLabNamespace } from './network.ts';
 import { formatTotals, runScenarios, selectScenarios } from './scenario.ts';
-import { SCENARIOS } from './scenarios/index.ts';
+import { LONG_SCENARIOS, SCENARIOS } from './scenarios/index.ts';
 import { shell } from './shell.ts';
 
 interface Flags {
@@ -61,9 +61,11 @@ async function main(): Promise<number> {
   const flags = parseFlags();
   if (flags.list) {
     for (const { name, title } of SCENARIOS) print(`${name.padEnd(24)}${title}`);
+    for (const { name, title } of LONG_SCENARIOS) print(`${name.padEnd(24)}${title} (only by name)`);
     return 0;
   }
-  const scenarios = selectScenarios(SCENARIOS, flags.scenario);
+  const known = flags.scenario.length === 0 ? SCENARIOS : [...SCENARIOS, ...LONG_SCENARIOS];
+  const scenarios = selectScenarios(known, flags.scenario);
   if (process.getuid?.() !== 0)
     throw new Error('the lab needs root, for network namespaces and taps: run it with sudo');
   await enterLabNamespace(() => ensureKernel(flags.kernel, print));

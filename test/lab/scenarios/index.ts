@@ -7,13 +7,8 @@ import { kernelFacts } from './kernel-facts.ts';
 import { labTools } from './lab-tools.ts';
 import { nativeStorage } from './native-storage.ts';
 
-/** Every scenario that `npm run lab` knows, in the order in which they run. */
-export const SCENARIOS: readonly Scenario[] = [
-  labTools,
-  kernelFacts,
-  nativeStorage,
-  driverLife,
-  driverIdle,
-  driverDrives,
-  driverCrash,
-];
+/** What `npm test` runs, in this order, in one boot. */
+export const SCENARIOS: readonly Scenario[] = [labTools, kernelFacts, nativeStorage, driverLife, driverDrives];
+
+/** Ten minutes and more each on two cores: run by name, `npm run lab -- --scenario driver-crash`. */
+export const LONG_SCENARIOS: readonly Scenario[] = [driverIdle, driverCrash];
