@@ -104,8 +104,8 @@ Napi::Value WatchKernel(const Napi::CallbackInfo& info) {
                          env,
                          [watch](const Napi::CallbackInfo&) {
                            // Stopping may drop this very function, and with it its own reference.
-                           const std::shared_ptr<Watch> held =
-                               watch;  // NOLINT(performance-unnecessary-copy-initialization)
+                           // NOLINTNEXTLINE(performance-unnecessary-copy-initialization)
+                           const std::shared_ptr<Watch> held = watch;
                            held->Stop();
                          },
                          "stop"));

@@ -102,8 +102,9 @@ Result<std::shared_ptr<Child>> StartChild(const std::string& path, const ChildBo
 Result<std::shared_ptr<Child>> FindOrStart(const std::string& key, const std::string& path, const ChildBody& body) {
   const std::lock_guard<std::mutex> lock(RegistryMutex());
   auto& registry = Registry();
-  for (auto at = registry.begin(); at != registry.end();)
+  for (auto at = registry.begin(); at != registry.end();) {
     at = Collect(*at->second, 0) ? registry.erase(at) : std::next(at);
+  }
   const auto known = registry.find(key);
   if (known != registry.end()) return known->second;
   auto started = StartChild(path, body);

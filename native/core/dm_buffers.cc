@@ -72,8 +72,9 @@ Result<Buffer> MakeDmBuffer(const std::string& name, const std::string& uuid, si
 Result<Buffer> MakeDmTableBuffer(const std::string& name, const std::vector<DmTarget>& table) {
   size_t payload = 0;
   for (const DmTarget& target : table) {
-    if (target.type.empty() || target.type.size() >= DM_MAX_TYPE_NAME)
+    if (target.type.empty() || target.type.size() >= DM_MAX_TYPE_NAME) {
       return Failed(EINVAL, "ioctl DM_TABLE_LOAD", name);
+    }
     payload += AlignUp(sizeof(dm_target_spec) + target.params.size() + 1);
   }
   auto made = MakeDmBuffer(name, {}, payload);

@@ -258,8 +258,9 @@ Status StopMdArray(const Sysfs& sysfs, const std::string& array, std::chrono::mi
   if (!stopped.ok() && !MeansGone(stopped.error().err)) return stopped;
   // md removes the device after the last close, from a work queue.
   while (!IsStopped(sysfs, md)) {
-    if (std::chrono::steady_clock::now() >= deadline)
+    if (std::chrono::steady_clock::now() >= deadline) {
       return Failed(ETIMEDOUT, "stop", path, "stopped, but still in sysfs");
+    }
     ::poll(nullptr, 0, 10);
   }
   return Ok();

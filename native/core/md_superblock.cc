@@ -135,8 +135,9 @@ MdSuperblockParse ParseMdSuperblock(const uint8_t* bytes, size_t length, uint64_
   if (MD_FIELD(bytes, major_version) != 1) return damaged("major_version");
   const uint64_t max_dev = MD_FIELD(bytes, max_dev);
   if (max_dev > (length - kHeaderBytes) / 2) return damaged("max_dev");
-  if (MD_FIELD(bytes, sb_csum) != MdSuperblockChecksum(bytes, static_cast<uint32_t>(max_dev)))
+  if (MD_FIELD(bytes, sb_csum) != MdSuperblockChecksum(bytes, static_cast<uint32_t>(max_dev))) {
     return damaged("sb_csum");
+  }
   if (MD_FIELD(bytes, super_offset) != kMdSuperblockOffset / kSectorBytes) return damaged("super_offset");
 
   MdSuperblock found;
