@@ -34,7 +34,7 @@ export class RefusedNodes {
     );
   }
 
-  /** Nodes to leave out for now. */
+  /** Nodes that refused it lately and are left out until their time is over. */
   nodesFor(name: string): readonly string[] {
     const refusals = this.#refusals.get(name);
     if (refusals === undefined) return [];
