@@ -47,6 +47,7 @@ export const VOLUME_STATUS_KEYS = keysOf<VolumeStatus>()(
   'degradedDevices',
   'syncPercentage',
   'ready',
+  'nextGeneration',
   'partitions',
   'conditions',
   'observedGeneration',

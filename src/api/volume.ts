@@ -90,6 +90,12 @@ export interface VolumeStatus {
   readonly syncPercentage: string;
   /** `2/2`. */
   readonly ready: string;
+  /**
+   * Above every generation that was ever listed, of entries that are gone too: the next partitions get it. Without it a PARTUUID
+   * would be derived a second time once the entries of an unborn volume were taken back, while a node that is silent still has
+   * the first partition of that name.
+   */
+  readonly nextGeneration: number;
   readonly partitions: readonly PartitionStatus[];
   readonly conditions: readonly Condition[];
   readonly observedGeneration: number;
@@ -118,6 +124,7 @@ export const EMPTY_STATUS: VolumeStatus = {
   degradedDevices: 0,
   syncPercentage: '',
   ready: '',
+  nextGeneration: 0,
   partitions: [],
   conditions: [],
   observedGeneration: 0,

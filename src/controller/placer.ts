@@ -5,7 +5,7 @@ import { DomainError } from '../api/errors.ts';
 import { partitionUuidFor } from '../api/names.ts';
 import type { MeshStorVolume, PartitionStatus, SectorSize, VolumeSpec } from '../api/volume.ts';
 import { EMPTY_STATUS } from '../api/volume.ts';
-import { deriveStatus } from '../plan/lifecycle.ts';
+import { deriveStatus, nextGeneration } from '../plan/lifecycle.ts';
 import type { DriveSeen } from '../plan/placement.ts';
 import { placeVolume } from '../plan/placement.ts';
 import { PLACED_CONDITION } from '../plan/records.ts';
@@ -55,8 +55,17 @@ export class Placer {
   }
 
   /** Where all of a volume goes; `exhausted` saying which nodes failed and why. Nothing is written. */
-  planAll(volumeId: string, spec: VolumeSpec, consumer: string | undefined): PlacementPlan {
-    return this.planPart(volumeId, spec, { keep: [], generation: 0, consumer, excludeNodes: [] });
+  planAll(
+    volumeId: string,
+    { spec, status = EMPTY_STATUS }: Pick<MeshStorVolume, 'spec' | 'status'>,
+    consumer: string | undefined,
+  ): PlacementPlan {
+    return this.planPart(volumeId, spec, {
+      keep: [],
+      generation: nextGeneration(status),
+      consumer,
+      excludeNodes: [],
+    });
   }
 
   /** Where a part of it goes. */
@@ -128,7 +137,10 @@ export class Placer {
         const status = current.status ?? EMPTY_STATUS;
         outcome.isMine = status.partitions.length === 0;
         if (!outcome.isMine) return undefined;
-        if (current.spec.volumeUUID !== volume.spec.volumeUUID || current.spec.sectorSize !== plan.sectorSize) {
+        const isOld = plan.partitions.some(({ generation }) => generation < nextGeneration(status));
+        const isOther =
+          current.spec.volumeUUID !== volume.spec.volumeUUID || current.spec.sectorSize !== plan.sectorSize;
+        if (isOld || isOther) {
           throw new DomainError('unavailable', `place volume ${name}: it was changed meanwhile; try again`);
         }
         const conditions = removeCondition(status.conditions, PLACED_CONDITION);

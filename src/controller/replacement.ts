@@ -1,6 +1,7 @@
 /** Which members of an unborn volume have to be placed again. Before birth (SPEC §7.12) nothing is lost by that. */
 import { copyOf } from '../api/layout.ts';
 import type { MeshStorVolume, PartitionStatus } from '../api/volume.ts';
+import { nextGeneration } from '../plan/lifecycle.ts';
 import type { Part } from './placer.ts';
 
 /** Nothing was written to the members yet, so any of them may be given up. */
@@ -23,8 +24,7 @@ export function findGap(volume: MeshStorVolume): Part | undefined {
   if (keep.length >= volume.spec.numberOfCopies * volume.spec.drivesPerCopy) return undefined;
   return {
     keep,
-    // Above every one that is listed: no PARTUUID of a listed partition is used twice.
-    generation: status.partitions.reduce((highest, entry) => Math.max(highest, entry.generation), -1) + 1,
+    generation: nextGeneration(status),
     consumer: status.nodeName === '' ? undefined : status.nodeName,
     excludeNodes: [],
   };

@@ -71,7 +71,7 @@ export class VolumeOperations implements ControllerOperations {
     const explicit = sectorSize === 'auto' ? undefined : sectorSize;
     const shape = specFor(request, chooseCapacity(request), newUuid(), explicit);
     // Placed before anything is written: where there is no room, nothing is left behind.
-    const plan = consumer === undefined ? undefined : this.#placer.planAll(volumeId, shape, consumer);
+    const plan = consumer === undefined ? undefined : this.#placer.planAll(volumeId, { spec: shape }, consumer);
     const spec = plan === undefined ? shape : { ...shape, sectorSize: plan.sectorSize };
     const meta = { name: volumeId, annotations: annotationsFor(request, volumeId), finalizers: [VOLUME_FINALIZER] };
     let created: MeshStorVolume;
@@ -107,7 +107,7 @@ export class VolumeOperations implements ControllerOperations {
   #planIfNeeded(volume: MeshStorVolume, consumer: string | undefined): PlacementPlan | undefined {
     if (consumer === undefined || isStatusLost(volume)) return undefined;
     if ((volume.status?.partitions.length ?? 0) > 0) return undefined;
-    return this.#placer.planAll(volume.metadata.name, volume.spec, consumer);
+    return this.#placer.planAll(volume.metadata.name, volume, consumer);
   }
 
   async #settle(volume: MeshStorVolume, plan: PlacementPlan | undefined): Promise<MeshStorVolume> {

@@ -12,6 +12,7 @@ import {
   partitionUuidFor,
 } from '../api/names.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
+import { nextGeneration } from '../plan/lifecycle.ts';
 import type {
   ArraySeen,
   ConsumerWorld,
@@ -36,7 +37,7 @@ import { parseStamp } from './stamp.ts';
 function memberUuids(volume: MeshStorVolume): ReadonlySet<string> {
   const { volumeUUID, numberOfCopies, drivesPerCopy } = volume.spec;
   const listed = volume.status?.partitions ?? [];
-  const generations = Math.max(0, ...listed.map((partition) => partition.generation)) + 1;
+  const generations = Math.max(1, volume.status === undefined ? 0 : nextGeneration(volume.status));
   const uuids = new Set(listed.map((partition) => partition.partitionUUID));
   for (let slot = 0; slot < numberOfCopies * drivesPerCopy; slot += 1) {
     for (let generation = 0; generation <= generations; generation += 1) {

@@ -79,6 +79,11 @@ function slotsIn(partitions: readonly PartitionStatus[], states: readonly Partit
   return new Set(partitions.filter(({ state }) => states.includes(state)).map(({ slot }) => slot)).size;
 }
 
+/** The generation that no partition of the volume ever had, listed now or before (SPEC §1: no PARTUUID is used twice). */
+export function nextGeneration(status: VolumeStatus): number {
+  return Math.max(status.nextGeneration, ...status.partitions.map(({ generation }) => generation + 1));
+}
+
 /** Counters are relative to what the volume should have, never to MD's slots. Detached, nothing is said about the array. */
 export function deriveStatus(volume: MeshStorVolume, status: VolumeStatus): VolumeStatus {
   const total = wantedMembers(volume);
@@ -96,6 +101,7 @@ export function deriveStatus(volume: MeshStorVolume, status: VolumeStatus): Volu
     downDevices: slotsIn(status.partitions, ['Missing', 'Unknown']),
     degradedDevices: isBorn && status.phase !== 'Deleting' ? total - active : 0,
     ready: `${active}/${total}`,
+    nextGeneration: nextGeneration(status),
     observedGeneration: volume.metadata.generation,
   };
 }

@@ -124,6 +124,39 @@ describe('a place that cannot be kept', () => {
     expect(cluster.volumeServer.writes, 'satisfied').to.have.length(writes);
   });
 
+  it('never gets a PARTUUID again, even when every entry was taken back', async () => {
+    const used = cluster.status(NAME).partitions.map((entry) => entry.partitionUUID);
+    for (let turn = 1; turn <= 3; turn += 1) {
+      take(() => true);
+      await replica.reconciler.reconcile(NAME);
+      // The nodes that gave up are asked again only after a while.
+      cluster.clock.advance(61_000);
+      cluster.beat();
+      await replica.reconciler.reconcile(NAME);
+      const uuids = cluster.status(NAME).partitions.map((entry) => entry.partitionUUID);
+      expect(uuids, `turn ${turn}`).to.have.length(2);
+      for (const uuid of uuids) expect(used).not.to.include(uuid);
+      used.push(...uuids);
+    }
+    take(() => true);
+    await replica.operations.unpublishVolume(NAME, 'n1');
+    await replica.operations.publishVolume(NAME, 'n2');
+    const last = cluster.status(NAME).partitions;
+    expect(last.map(({ generation }) => generation)).to.deep.equal([4, 4]);
+    for (const { partitionUUID } of last) expect(used).not.to.include(partitionUUID);
+    expect(cluster.status(NAME).nextGeneration).to.equal(5);
+  });
+
+  it('is not written by a plan that was made before its generation was used', async () => {
+    const { placer } = replica;
+    const before = cluster.volume(NAME);
+    const old = placer.planAll(NAME, { spec: before.spec }, 'n1');
+    take(() => true);
+    const problem = await placer.writePlan(cluster.volume(NAME), old).catch((error: unknown) => String(error));
+    expect(problem).to.match(/changed meanwhile/);
+    expect(cluster.status(NAME).partitions).to.deep.equal([]);
+  });
+
   it('leaves a condition when there is no other node, does not ask the same one at once, and asks again later', async () => {
     const refusing = nodesOf().find((node) => node !== 'n1') ?? '';
     for (const node of ['n2', 'n3']) if (node !== refusing) cluster.nodes.set(node, { unschedulable: true });
