@@ -49,7 +49,7 @@ export function countConnects(kernel: Kernel, metrics: Metrics): Kernel {
 /** Counts the steps that have a series of their own. */
 export function countSteps(metrics: Metrics, onStep: OnStep | undefined): OnStep {
   return (done) => {
-    if (done.step === 'revokeExport') metrics.fenced();
+    if (done.step === 'fenceExport') metrics.fenced();
     onStep?.(done);
   };
 }

@@ -110,6 +110,7 @@ export async function actHolderStep(acts: HolderActs, volumeId: string, step: Ho
         recordImpossible(current, me.nodeName, step.partitionUUID, step.reason, now),
       );
     case 'revokeExport':
+    case 'fenceExport':
       return kernel.removeNvmetExport(step.nqn);
     case 'removeLeg':
       return removeLeg(kernel, step.name);

@@ -92,7 +92,7 @@ function nodeCounters(registers: Registry[]) {
     new Counter({ name: `meshstor_${name}`, help, labelNames, registers });
   return {
     connects: counter('nvmeof_connects_total', 'Connections asked for.', 'transport', 'result'),
-    fences: counter('fences_total', 'Exports of this node that were taken away from their consumer.'),
+    fences: counter('fences_total', 'Exports of this node taken away from a consumer that did not let go.'),
   };
 }
 
@@ -236,7 +236,7 @@ export class Metrics {
     this.#histograms.csi.observe({ method, code }, seconds);
   }
 
-  /** An export that was taken away from its consumer; on nodes alone. */
+  /** An export that was taken away from a consumer whose attachment is over and that did not let go; on nodes alone. */
   fenced(): void {
     this.#nodeCounters?.fences.inc();
   }

@@ -1,6 +1,6 @@
 /** Serving one partition to the consumer of one epoch, and to nobody else (SPEC §7.1, §7.5). */
 import { hostNqnFor, legDmUuidFor, legNameFor, namespaceUuidFor, subsystemNqnFor } from '../api/names.ts';
-import type { PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
+import type { MeshStorVolume, PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { HolderStep } from './steps.ts';
 import { describeMember, fencedReason, sortedBy } from './view.ts';
 import type { ExportSeen, HolderWorld, LegSeen, LocalPartitionSeen } from './world.ts';
@@ -102,12 +102,33 @@ function leftovers(world: HolderWorld, status: VolumeStatus, entry: PartitionSta
     return consumer !== 'here' || leg.kind === 'linear';
   };
   return {
-    exports: sortedBy(
-      world.exports.filter((seen) => isOf(seen) && !stays(seen)),
-      ({ nqn }) => nqn,
-    ),
+    exports: world.exports.filter((seen) => isOf(seen) && !stays(seen)),
     legs: sortedBy(ownLegs.filter(isLegStale), ({ name }) => name),
   };
+}
+
+/**
+ * Whether the consumer that an export was made for is cut off by taking it away: its attachment is over, it may have written, and
+ * it never recorded that it stopped its array. `releasedEpoch` says so until the next start sets it to 0; a member that this
+ * start left out, because its holder was away, says by `stale` how the hand-over was.
+ */
+function cutsOffConsumer({ status, spec }: MeshStorVolume, entry: PartitionStatus, seen: ExportSeen): boolean {
+  if (status === undefined || spec.activatedAt === undefined || seen.epoch >= status.attachmentEpoch) return false;
+  if ((entry.missingEpoch ?? 0) > seen.epoch) return entry.stale === true;
+  // Above 0, it is of this consumer, or of one before it: then this one never started the array.
+  return status.releasedEpoch === 0;
+}
+
+/** Takes exports away, in an order that does not depend on how they were listed. */
+export function revokeSteps(
+  volume: MeshStorVolume,
+  entry: PartitionStatus,
+  exports: readonly ExportSeen[],
+): readonly HolderStep[] {
+  return sortedBy(exports, ({ nqn }) => nqn).map((seen): HolderStep => ({
+    kind: cutsOffConsumer(volume, entry, seen) ? 'fenceExport' : 'revokeExport',
+    nqn: seen.nqn,
+  }));
 }
 
 /** Who still uses what must go: this node's own array of an older epoch first of all; the exports revoked before do not count. */
@@ -170,7 +191,7 @@ export function planGrant(
   const waiting = (why: string): readonly string[] => [`${describeMember(entry)}: ${why}`];
   const consumer = consumerOf(world, status);
   const old = leftovers(world, status, entry, consumer);
-  const revokes = old.exports.map(({ nqn }): HolderStep => ({ kind: 'revokeExport', nqn }));
+  const revokes = revokeSteps(world.volume, entry, old.exports);
   const user = userOf(world, old.legs);
   if (user !== undefined) return { steps: revokes, waits: waiting(user) };
   const removals = old.legs.map(({ name }): HolderStep => ({ kind: 'removeLeg', name }));

@@ -2,7 +2,7 @@
 import type { GptState } from '../api/kernel.ts';
 import { partitionLabelFor } from '../api/names.ts';
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
-import { planGrant } from './grant.ts';
+import { planGrant, revokeSteps } from './grant.ts';
 import type { HolderStep } from './steps.ts';
 import { describeMember, refuse, sortedBy, wait, refuseBehind } from './view.ts';
 import type { DriveTableSeen, HolderWorld, LocalPartitionSeen, Plan } from './world.ts';
@@ -84,12 +84,11 @@ export function heldBy(partition: LocalPartitionSeen): string {
 }
 
 /** Nobody reaches it any more: every export and every leg of it, whatever its epoch. */
-function cutOff(world: HolderWorld, partitionUUID: string): readonly HolderStep[] {
-  const isOf = (seen: { readonly partitionUUID: string }): boolean => seen.partitionUUID === partitionUUID;
-  const exports = sortedBy(world.exports.filter(isOf), ({ nqn }) => nqn);
+function cutOff(world: HolderWorld, entry: PartitionStatus): readonly HolderStep[] {
+  const isOf = (seen: { readonly partitionUUID: string }): boolean => seen.partitionUUID === entry.partitionUUID;
   const legs = sortedBy(world.legs.filter(isOf), ({ name }) => name);
   return [
-    ...exports.map(({ nqn }): HolderStep => ({ kind: 'revokeExport', nqn })),
+    ...revokeSteps(world.volume, entry, world.exports.filter(isOf)),
     ...legs.map(({ name }): HolderStep => ({ kind: 'removeLeg', name })),
   ];
 }
@@ -108,7 +107,7 @@ function planRemoval(world: HolderWorld, entry: PartitionStatus, partition: Loca
   const { partitionUUID } = entry;
   const user = world.array?.members.find((member) => member.partitionUUID === partitionUUID);
   if (user !== undefined) return waitingFor(entry, `array ${world.array?.name ?? ''} still has it as a member`);
-  const cut = cutOff(world, partitionUUID);
+  const cut = cutOff(world, entry);
   if (partition === undefined) {
     const unseen = whyUnseen(world, entry);
     if (unseen !== undefined) return { ...waitingFor(entry, unseen), steps: cut };

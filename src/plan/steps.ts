@@ -26,7 +26,8 @@ export type HolderStep =
   /** The partition cannot be made here; the entry goes and the controller places it again. */
   | { readonly kind: 'recordImpossible'; readonly partitionUUID: string; readonly reason: string }
   | { readonly kind: 'repairTable'; readonly diskPath: string }
-  | { readonly kind: 'revokeExport'; readonly nqn: string }
+  /** `fenceExport`: the same effect on an export whose consumer never said that it let go. Only these count as fences. */
+  | { readonly kind: 'revokeExport' | 'fenceExport'; readonly nqn: string }
   | { readonly kind: 'removeLeg'; readonly name: string }
   /** Linear claim of the partition for one epoch. */
   | {

@@ -139,10 +139,22 @@ describe('the duties of a node role', () => {
     await harness.client.node.NodeGetInfo({});
     await harness.stop();
     const attached = await renderAll();
+    const exportsOf = async () => (await cluster.fake('node2').kernel.nvmetState()).subsystems;
+    const revoked = async (): Promise<void> => {
+      while ((await exportsOf()).length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    };
     await cluster.unstage(volumeId, 'node1');
-    await cluster.controller.operations.unpublishVolume(volumeId, 'node1');
-    const { kernel } = cluster.fake('node2');
-    while ((await kernel.nvmetState()).subsystems.length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    const detach = (): Promise<void> => cluster.controller.operations.unpublishVolume(volumeId, 'node1');
+    await detach();
+    await revoked();
+    expect(await renderAll(), 'a consumer that let go is not fenced').to.match(/^meshstor_fences_total\{.*\} 0$/m);
+    await operations.stage(await cluster.stageRequest(volumeId, 'node1'), AbortSignal.timeout(10_000));
+    cluster.nodeStore.set('node1', {
+      taints: [{ key: 'node.kubernetes.io/out-of-service', value: '', effect: 'NoExecute' }],
+    });
+    const problem = await detach().catch((error: unknown) => String(error));
+    expect(problem, 'it still has its array').to.match(/node1 confirmed/);
+    await revoked();
     const after = await renderAll();
     const names = new Set([...attached.matchAll(/^# TYPE (meshstor_\w+)/gm)].map((match) => match[1] ?? ''));
     // Told apart below: the fake array is in sync at once.

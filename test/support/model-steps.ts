@@ -171,6 +171,7 @@ export function applyHolderStep(cluster: ModelCluster, node: ModelNode, step: Ho
     case 'repairTable':
       return;
     case 'revokeExport':
+    case 'fenceExport':
       node.exports = node.exports.filter(({ nqn }) => nqn !== step.nqn);
       for (const other of cluster.nodes) cluster.refreshPaths(other);
       return;
