@@ -3,10 +3,16 @@
 #include <napi.h>
 #include <uv.h>
 
+#include <cerrno>
 #include <cstring>
+#include <exception>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "native/core/result.h"
@@ -115,6 +121,84 @@ class FunctionWorker final : public ErrnoWorker<T> {
   std::function<Napi::Value(Napi::Env, const T&)> to_js_;
 };
 
+/// As FunctionWorker, on a thread of its own: for work that may hang for as long as a drive does. It takes no thread of
+/// the pool, and nothing waits for the thread: the process and the environment may end while it hangs. (One that is
+/// stuck inside the kernel still delays the removal of the process, as any such thread does.)
+template <typename T>
+class ThreadWorker {
+ public:
+  static Napi::Promise Start(Napi::Env env, std::function<Result<T>()> work,
+                             std::function<Napi::Value(Napi::Env, const T&)> to_js) {
+    auto shared = std::make_shared<Shared>(env, std::move(to_js));
+    auto held = std::make_unique<std::shared_ptr<Shared>>(shared);
+    const napi_status made =
+        napi_create_threadsafe_function(env, nullptr, nullptr, Napi::String::New(env, "meshstor.thread"), 0, 1,
+                                        held.get(), AtFunctionEnd, shared.get(), Settle, &shared->function);
+    if (made != napi_ok) throw Napi::Error::New(env);
+    (void)held.release();  // AtFunctionEnd takes it.
+    try {
+      std::thread([shared, work = std::move(work)] { Deliver(*shared, Outcome(work)); }).detach();
+    } catch (const std::system_error& failure) {
+      Deliver(*shared, SysError{failure.code().value(), "clone", "", ""});
+    }
+    return shared->deferred.Promise();
+  }
+
+ private:
+  struct Shared {
+    Shared(Napi::Env env, std::function<Napi::Value(Napi::Env, const T&)> to_js_value)
+        : deferred(Napi::Promise::Deferred::New(env)), to_js(std::move(to_js_value)) {}
+
+    Napi::Promise::Deferred deferred;
+    std::function<Napi::Value(Napi::Env, const T&)> to_js;
+    /// Guards `function`, which may be used by the thread only while it is not gone: Node deletes it with the
+    /// environment, whoever still has a thread for it.
+    std::mutex mutex;
+    bool gone = false;
+    napi_threadsafe_function function = nullptr;
+    std::optional<Result<T>> outcome;
+  };
+
+  static Result<T> Outcome(const std::function<Result<T>()>& work) {
+    try {
+      return work();
+    } catch (const std::exception& failure) {
+      return SysError{ENOMEM, "clone", "", failure.what()};
+    }
+  }
+
+  static void Deliver(Shared& shared, Result<T> outcome) {
+    const std::lock_guard<std::mutex> lock(shared.mutex);
+    if (shared.gone) return;
+    shared.outcome = std::move(outcome);
+    const napi_status queued = napi_call_threadsafe_function(shared.function, nullptr, napi_tsfn_nonblocking);
+    // A function that is closing has let go of this thread with that answer.
+    if (queued != napi_closing) napi_release_threadsafe_function(shared.function, napi_tsfn_release);
+  }
+
+  /// On the event loop. `env` is null when the environment is going away: then nobody waits.
+  static void Settle(napi_env raw, napi_value, void* context, void*) {
+    if (raw == nullptr) return;
+    auto& shared = *static_cast<Shared*>(context);
+    const Napi::Env env(raw);
+    try {
+      if (!shared.outcome->ok()) {
+        shared.deferred.Reject(MakeErrnoError(env, shared.outcome->error()).Value());
+      } else {
+        shared.deferred.Resolve(shared.to_js(env, shared.outcome->value()));
+      }
+    } catch (const Napi::Error&) {
+      return;  // The environment is going away.
+    }
+  }
+
+  static void AtFunctionEnd(napi_env, void* data, void*) {
+    const std::unique_ptr<std::shared_ptr<Shared>> held(static_cast<std::shared_ptr<Shared>*>(data));
+    const std::lock_guard<std::mutex> lock((*held)->mutex);
+    (*held)->gone = true;
+  }
+};
+
 /// Runs `work` on the pool; the promise resolves with what `to_js` makes of its value. `work` owns copies of its
 /// inputs.
 template <typename T>
@@ -126,6 +210,11 @@ Napi::Value RunAsync(Napi::Env env, std::function<Result<T>()> work,
 /// As above for work without a value; resolves with undefined.
 inline Napi::Value RunAsync(Napi::Env env, std::function<Status()> work) {
   return RunAsync<Unit>(env, std::move(work), [](Napi::Env e, const Unit&) { return e.Undefined(); });
+}
+
+/// As RunAsync for work without a value, on a thread of its own.
+inline Napi::Value RunOnThread(Napi::Env env, std::function<Status()> work) {
+  return ThreadWorker<Unit>::Start(env, std::move(work), [](Napi::Env e, const Unit&) { return e.Undefined(); });
 }
 
 }  // namespace meshstor

@@ -88,11 +88,11 @@ Napi::Value EnsureExport(const Napi::CallbackInfo& info) {
   return RunAsync(info.Env(), [wanted, root] { return EnsureNvmetExport(Sysfs(RealSyscalls(), root), wanted); });
 }
 
-/// removeNvmetExport(nqn, root?)
+/// removeNvmetExport(nqn, root?). It waits for the drive, so never on the pool.
 Napi::Value RemoveExport(const Napi::CallbackInfo& info) {
   const std::string nqn = StringArg(info, 0, "nqn");
   const std::string root = StringArgOr(info, 1, "root", "");
-  return RunAsync(info.Env(), [nqn, root] { return RemoveNvmetExport(Sysfs(RealSyscalls(), root), nqn); });
+  return RunOnThread(info.Env(), [nqn, root] { return RemoveNvmetExport(Sysfs(RealSyscalls(), root), nqn); });
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 #include "native/core/nvmet.h"
 
 #include <errno.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <mutex>
+
+#include "native/core/configfs.h"
+#include "native/core/nvmet_claims.h"
 
 namespace meshstor {
 namespace {
@@ -16,8 +18,10 @@ constexpr char kModel[] = "MeshStor";
 /// NVMF_NQN_FIELD_LEN less the terminating NUL, as the NVMe base specification has it.
 constexpr size_t kMaxNqnBytes = 223;
 
-std::mutex& WriteMutex() {
-  static std::mutex mutex;
+/// For what exports share: the addresses of the ports and the directory of hosts. Only around calls that wait for no
+/// I/O. Never destroyed: a thread that hangs may come back while the process ends.
+std::mutex& SharedMutex() {
+  static auto& mutex = *new std::mutex;
   return mutex;
 }
 
@@ -27,63 +31,6 @@ std::string SubsystemsDir() { return std::string(kTarget) + "/subsystems"; }
 std::string PortDir(const std::string& id) { return PortsDir() + "/" + id; }
 std::string HostDir(const std::string& nqn) { return HostsDir() + "/" + nqn; }
 std::string SubsystemDir(const std::string& nqn) { return SubsystemsDir() + "/" + nqn; }
-
-bool IsGone(int err) { return err == ENOENT || err == ENODEV; }
-
-Status Mkdir(const Sysfs& sysfs, const std::string& path) {
-  const std::string full = sysfs.Path(path);
-  const int rc = sysfs.sys().Mkdir(full.c_str(), 0755);
-  const int err = errno;
-  if (rc == 0 || err == EEXIST) return Ok();
-  return Failed(err, "mkdir", full);
-}
-
-Status Rmdir(const Sysfs& sysfs, const std::string& path) {
-  const std::string full = sysfs.Path(path);
-  const int rc = sysfs.sys().Rmdir(full.c_str());
-  const int err = errno;
-  if (rc == 0 || IsGone(err)) return Ok();
-  return Failed(err, "rmdir", full);
-}
-
-/// configfs resolves the target when the link is made, so it must be the full path.
-Status Link(const Sysfs& sysfs, const std::string& target, const std::string& path) {
-  const std::string full = sysfs.Path(path);
-  const int rc = sysfs.sys().Symlink(sysfs.Path(target).c_str(), full.c_str());
-  const int err = errno;
-  if (rc == 0 || err == EEXIST) return Ok();
-  return Failed(err, "symlink", full);
-}
-
-Status Unlink(const Sysfs& sysfs, const std::string& path) {
-  const std::string full = sysfs.Path(path);
-  const int rc = sysfs.sys().Unlink(full.c_str());
-  const int err = errno;
-  if (rc == 0 || IsGone(err)) return Ok();
-  return Failed(err, "unlink", full);
-}
-
-/// What a link in `dir` leads to: the last part of its target. A link need not bear the name of what it links.
-std::string LinkedName(const Sysfs& sysfs, const std::string& dir, const std::string& link) {
-  auto target = sysfs.ReadLink(dir + "/" + link);
-  if (!target.ok()) return link;
-  const size_t slash = target.value().rfind('/');
-  return slash == std::string::npos ? target.value() : target.value().substr(slash + 1);
-}
-
-std::vector<std::string> LinkedNames(const Sysfs& sysfs, const std::string& dir) {
-  std::vector<std::string> names;
-  for (const std::string& link : sysfs.ListOrEmpty(dir)) names.push_back(LinkedName(sysfs, dir, link));
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-/// Writes only what differs: some attributes refuse any write once a host has seen them.
-Status SetAttribute(const Sysfs& sysfs, const std::string& path, const std::string& value) {
-  auto now = sysfs.Read(path);
-  if (now.ok() && now.value() == value) return Ok();
-  return sysfs.Write(path, value);
-}
 
 /// An unset path reads as "(null)": the kernel prints its NULL pointer.
 std::string DevicePath(const Sysfs& sysfs, const std::string& ns_dir) {
@@ -112,17 +59,25 @@ std::vector<uint32_t> NumberedEntries(const Sysfs& sysfs, const std::string& dir
   return numbers;
 }
 
+/// While they are being drained a look at them could hang as long as the drain does.
+std::vector<NvmetNamespace> ReadNamespaces(const Sysfs& sysfs, const std::string& subsystem_dir) {
+  const ExportReading reading(sysfs.Path(subsystem_dir));
+  if (reading.draining().has_value()) return *reading.draining();
+  std::vector<NvmetNamespace> namespaces;
+  for (const uint32_t nsid : NumberedEntries(sysfs, subsystem_dir + "/namespaces")) {
+    if (!sysfs.Exists(subsystem_dir + "/namespaces/" + std::to_string(nsid))) continue;
+    namespaces.push_back(ReadNamespace(sysfs, subsystem_dir, nsid));
+  }
+  return namespaces;
+}
+
 NvmetSubsystem ReadSubsystem(const Sysfs& sysfs, const std::string& nqn) {
   const std::string dir = SubsystemDir(nqn);
   NvmetSubsystem subsystem;
   subsystem.nqn = nqn;
   subsystem.allow_any_host = sysfs.ReadOr(dir + "/attr_allow_any_host", "0") == "1";
   subsystem.allowed_hosts = LinkedNames(sysfs, dir + "/allowed_hosts");
-  for (const uint32_t nsid : NumberedEntries(sysfs, dir + "/namespaces")) {
-    if (sysfs.Exists(dir + "/namespaces/" + std::to_string(nsid))) {
-      subsystem.namespaces.push_back(ReadNamespace(sysfs, dir, nsid));
-    }
-  }
+  subsystem.namespaces = ReadNamespaces(sysfs, dir);
   return subsystem;
 }
 
@@ -165,6 +120,13 @@ Status CheckNqn(const std::string& nqn) {
 Status CheckValue(const std::string& value, const char* what) {
   if (!value.empty() && value.size() < 256 && value.find('\n') == std::string::npos) return Ok();
   return Failed(EINVAL, "write", what, "empty, too long or with a line end");
+}
+
+/// What a call gets while another one of this process changes the same export. It does not wait: the other one may
+/// hang for as long as a drive does.
+SysError Busy(const Sysfs& sysfs, const std::string& nqn, const char* syscall) {
+  return Failed(EBUSY, syscall, sysfs.Path(SubsystemDir(nqn)),
+                "another change of this export is under way; a removal lasts until the requests in flight have landed");
 }
 
 Status Differs(const Sysfs& sysfs, const std::string& dir, const std::string& message) {
@@ -233,12 +195,26 @@ Status EnsureNamespace(const Sysfs& sysfs, const NvmetExportWanted& wanted) {
   return sysfs.Write(dir + "/enable", "1");
 }
 
+/// A host that no subsystem uses may be removed at any time but between these two calls.
 Status EnsureHost(const Sysfs& sysfs, const NvmetExportWanted& wanted) {
+  const std::lock_guard<std::mutex> lock(SharedMutex());
   if (Status made = Mkdir(sysfs, HostDir(wanted.host_nqn)); !made.ok()) return made;
   const std::string dir = SubsystemDir(wanted.nqn) + "/allowed_hosts";
   const auto linked = LinkedNames(sysfs, dir);
   if (std::binary_search(linked.begin(), linked.end(), wanted.host_nqn)) return Ok();
   return Link(sysfs, HostDir(wanted.host_nqn), dir + "/" + wanted.host_nqn);
+}
+
+/// The kernel listens from the first link on, so the address must not be in the middle of a change.
+Status LinkToPorts(const Sysfs& sysfs, const NvmetExportWanted& wanted) {
+  const std::lock_guard<std::mutex> lock(SharedMutex());
+  for (const uint32_t id : wanted.port_ids) {
+    const std::string dir = PortDir(std::to_string(id)) + "/subsystems";
+    const auto linked = LinkedNames(sysfs, dir);
+    if (std::binary_search(linked.begin(), linked.end(), wanted.nqn)) continue;
+    if (Status done = Link(sysfs, SubsystemDir(wanted.nqn), dir + "/" + wanted.nqn); !done.ok()) return done;
+  }
+  return Ok();
 }
 
 Status UnlinkFromPorts(const Sysfs& sysfs, const std::string& nqn) {
@@ -252,14 +228,20 @@ Status UnlinkFromPorts(const Sysfs& sysfs, const std::string& nqn) {
   return Ok();
 }
 
-Status RemoveNamespaces(const Sysfs& sysfs, const std::string& subsystem_dir) {
-  for (const uint32_t nsid : NumberedEntries(sysfs, subsystem_dir + "/namespaces")) {
-    const std::string dir = subsystem_dir + "/namespaces/" + std::to_string(nsid);
-    if (sysfs.ReadOr(dir + "/enable", "0") == "1") {
+/// Waits for what is in flight: no lock is held here but the claim.
+Status RemoveNamespaces(const Sysfs& sysfs, const std::string& subsystem_dir, const ExportClaim& claim) {
+  const std::vector<NvmetNamespace> found = ReadNamespaces(sysfs, subsystem_dir);
+  std::vector<NvmetNamespace> draining = found;
+  for (NvmetNamespace& ns : draining) ns.enabled = false;
+  claim.StartDrain(std::move(draining));
+  for (const NvmetNamespace& ns : found) {
+    const std::string dir = subsystem_dir + "/namespaces/" + std::to_string(ns.nsid);
+    if (ns.enabled) {
       Status off = sysfs.Write(dir + "/enable", "0");
       if (!off.ok() && !IsGone(off.error().err)) return off;
     }
     if (Status gone = Rmdir(sysfs, dir); !gone.ok()) return gone;
+    claim.Drained(ns.nsid);
   }
   return Ok();
 }
@@ -272,6 +254,7 @@ std::string NamingAuthority(const std::string& nqn) {
 
 /// Hosts of others are left alone, so are ours that another export still admits.
 Status RemoveUnusedHosts(const Sysfs& sysfs, const std::string& authority) {
+  const std::lock_guard<std::mutex> lock(SharedMutex());
   std::vector<std::string> used;
   for (const std::string& nqn : sysfs.ListOrEmpty(SubsystemsDir())) {
     for (std::string& host : LinkedNames(sysfs, SubsystemDir(nqn) + "/allowed_hosts")) used.push_back(std::move(host));
@@ -314,7 +297,7 @@ Status EnsureNvmetPort(const Sysfs& sysfs, const NvmetPortWanted& wanted) {
   for (const auto& [attribute, value] : address) {
     if (Status fits = CheckValue(*value, attribute + 1); !fits.ok()) return fits;
   }
-  const std::lock_guard<std::mutex> lock(WriteMutex());
+  const std::lock_guard<std::mutex> lock(SharedMutex());
   if (Status ready = RequireTarget(sysfs); !ready.ok()) return ready;
   if (Status made = Mkdir(sysfs, dir); !made.ok()) return made;
   const NvmetPort found = ReadPort(sysfs, wanted.id);
@@ -336,8 +319,9 @@ Status EnsureNvmetExport(const Sysfs& sysfs, const NvmetExportWanted& wanted) {
   }
   if (Status fits = CheckValue(wanted.device_path, "device_path"); !fits.ok()) return fits;
   if (Status fits = CheckValue(wanted.uuid, "device_uuid"); !fits.ok()) return fits;
-  const std::lock_guard<std::mutex> lock(WriteMutex());
   if (Status ready = RequireTarget(sysfs); !ready.ok()) return ready;
+  const auto claim = ExportClaim::Take(sysfs.Path(SubsystemDir(wanted.nqn)));
+  if (!claim.has_value()) return Busy(sysfs, wanted.nqn, "mkdir");
   for (const uint32_t id : wanted.port_ids) {
     const std::string dir = PortDir(std::to_string(id));
     if (!sysfs.Exists(dir)) return Failed(ENOENT, "lstat", sysfs.Path(dir), "the port does not exist");
@@ -345,27 +329,22 @@ Status EnsureNvmetExport(const Sysfs& sysfs, const NvmetExportWanted& wanted) {
   if (Status done = EnsureSubsystem(sysfs, wanted); !done.ok()) return done;
   if (Status done = EnsureNamespace(sysfs, wanted); !done.ok()) return done;
   if (Status done = EnsureHost(sysfs, wanted); !done.ok()) return done;
-  for (const uint32_t id : wanted.port_ids) {
-    const std::string dir = PortDir(std::to_string(id)) + "/subsystems";
-    const auto linked = LinkedNames(sysfs, dir);
-    if (std::binary_search(linked.begin(), linked.end(), wanted.nqn)) continue;
-    if (Status done = Link(sysfs, SubsystemDir(wanted.nqn), dir + "/" + wanted.nqn); !done.ok()) return done;
-  }
-  return Ok();
+  return LinkToPorts(sysfs, wanted);
 }
 
 Status RemoveNvmetExport(const Sysfs& sysfs, const std::string& nqn) {
   if (Status fits = CheckNqn(nqn); !fits.ok()) return fits;
-  const std::lock_guard<std::mutex> lock(WriteMutex());
   auto has = HasTarget(sysfs);
   if (!has.ok()) return has.error();
   if (!has.value()) return Ok();
-  if (Status done = UnlinkFromPorts(sysfs, nqn); !done.ok()) return done;
   const std::string dir = SubsystemDir(nqn);
+  const auto claim = ExportClaim::Take(sysfs.Path(dir));
+  if (!claim.has_value()) return Busy(sysfs, nqn, "rmdir");
+  if (Status done = UnlinkFromPorts(sysfs, nqn); !done.ok()) return done;
   for (const std::string& link : sysfs.ListOrEmpty(dir + "/allowed_hosts")) {
     if (Status done = Unlink(sysfs, dir + "/allowed_hosts/" + link); !done.ok()) return done;
   }
-  if (Status done = RemoveNamespaces(sysfs, dir); !done.ok()) return done;
+  if (Status done = RemoveNamespaces(sysfs, dir, *claim); !done.ok()) return done;
   if (Status done = Rmdir(sysfs, dir); !done.ok()) return done;
   return RemoveUnusedHosts(sysfs, NamingAuthority(nqn));
 }

@@ -8,7 +8,9 @@
 #include "native/core/sysfs.h"
 
 // The kernel's NVMe-oF target, driven through /sys/kernel/config/nvmet (drivers/nvme/target/configfs.c).
-// Privileges: root (the files are 0644 root). All writers of this process take one mutex.
+// Privileges: root (the files are 0644 root). Within this process one call at a time changes an export; another one for
+// the same NQN gets EBUSY at once. What exports share (ports, hosts) is changed one by one, without waiting for I/O, so
+// an export whose drive hangs holds up no other.
 
 namespace meshstor {
 
@@ -63,8 +65,8 @@ struct NvmetExportWanted {
 };
 
 /// Everything that is configured, in the order of names (ports and namespaces by number). What vanishes while it is
-/// read is left out. Does not block. Without the nvmet module the state is empty; with the module but without a
-/// configfs mount the truth cannot be seen: EIO.
+/// read is left out. Does not block: namespaces that are being removed are shown as they were, disabled. Without the
+/// nvmet module the state is empty; with the module but without a configfs mount the truth cannot be seen: EIO.
 Result<NvmetState> ReadNvmetState(const Sysfs& sysfs);
 
 /// Creates the port or gives an idle one the wanted address. Success when it is so already. EEXIST when the port has
@@ -77,13 +79,15 @@ Status EnsureNvmetPort(const Sysfs& sysfs, const NvmetPortWanted& wanted);
 ///
 /// EEXIST: the subsystem is there with another device, UUID, namespace or host; the caller removes it first.
 /// EADDRINUSE, EADDRNOTAVAIL from linking: the port cannot listen. ENOENT: nvmet is not loaded, or a port of the list
-/// does not exist. From enable: what opening the device gave (ENOENT, ENXIO, EBUSY).
+/// does not exist. From enable: what opening the device gave (ENOENT, ENXIO, EBUSY). EBUSY from mkdir: another call of
+/// this process is changing the export.
 Status EnsureNvmetExport(const Sysfs& sysfs, const NvmetExportWanted& wanted);
 
 /// Takes the export away, mirroring EnsureNvmetExport: unlinks the subsystem from every port (this cuts live
 /// connections), removes its hosts, disables and removes its namespaces (each returns when what was in flight has
-/// landed: seconds with a slow drive), removes the subsystem, then hosts of the same naming authority that no subsystem
-/// uses. What is gone already is success, at every step.
+/// landed: as long as the drive hangs, so never on a thread that others need), removes the subsystem, then hosts of the
+/// same naming authority that no subsystem uses. What is gone already is success, at every step. EBUSY from rmdir of
+/// the subsystem: another call of this process is changing the export, most likely this very removal.
 Status RemoveNvmetExport(const Sysfs& sysfs, const std::string& nqn);
 
 }  // namespace meshstor

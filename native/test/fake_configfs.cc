@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 
@@ -49,7 +50,33 @@ std::string FakeConfigfs::Below(const std::string& path) const {
   return path.compare(0, nvmet_.size() + 1, nvmet_ + "/") == 0 ? path.substr(nvmet_.size() + 1) : "";
 }
 
+void FakeConfigfs::HangOn(const std::string& call) {
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
+  to_hang_.insert(call);
+}
+
+bool FakeConfigfs::AwaitHang(const std::string& call) {
+  std::unique_lock<std::recursive_mutex> lock(mutex_);
+  return hanging_changed_.wait_for(lock, std::chrono::seconds(10), [&] { return hanging_.count(call) > 0; });
+}
+
+void FakeConfigfs::LetGo(const std::string& call) {
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
+  to_hang_.erase(call);
+  hanging_changed_.notify_all();
+}
+
 bool FakeConfigfs::Admit(const std::string& call) {
+  {
+    std::unique_lock<std::recursive_mutex> lock(mutex_);
+    if (to_hang_.count(call) > 0) {
+      hanging_.insert(call);
+      hanging_changed_.notify_all();
+      hanging_changed_.wait(lock, [&] { return to_hang_.count(call) == 0; });
+      hanging_.erase(call);
+    }
+  }
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
   const auto fault = faults_.find(call);
   if (fault != faults_.end()) {
     errno = fault->second;
@@ -67,6 +94,11 @@ void FakeConfigfs::Changed() {
   const int err = errno;
   if (on_change_) on_change_();
   errno = err;
+}
+
+std::string FakeConfigfs::PathOf(int fd) {
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
+  return open_[fd];
 }
 
 bool FakeConfigfs::IsLinked(const std::string& target) const {
@@ -98,6 +130,7 @@ int FakeConfigfs::RmdirError(const std::string& path) const {
 int FakeConfigfs::Mkdir(const char* path, mode_t) {
   const std::string call = "mkdir " + Below(path);
   if (!Admit(call)) return -1;
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
   if (::mkdir(path, 0755) != 0) return -1;
   Populate(path);
   log_.push_back(call);
@@ -108,6 +141,7 @@ int FakeConfigfs::Mkdir(const char* path, mode_t) {
 int FakeConfigfs::Rmdir(const char* path) {
   const std::string call = "rmdir " + Below(path);
   if (!Admit(call)) return -1;
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
   if (const int err = RmdirError(path); err != 0) {
     errno = err;
     return -1;
@@ -121,6 +155,7 @@ int FakeConfigfs::Rmdir(const char* path) {
 int FakeConfigfs::Symlink(const char* target, const char* link_path) {
   const std::string call = "symlink " + Below(link_path);
   if (!Admit(call)) return -1;
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
   const fs::path dir = fs::path(link_path).parent_path();
   const bool admits_any =
       dir.filename() == "allowed_hosts" && Content(dir.parent_path() / "attr_allow_any_host") == "1";
@@ -137,6 +172,7 @@ int FakeConfigfs::Symlink(const char* target, const char* link_path) {
 int FakeConfigfs::Unlink(const char* path) {
   const std::string call = "unlink " + Below(path);
   if (!Admit(call)) return -1;
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
   if (::unlink(path) != 0) return -1;
   log_.push_back(call);
   Changed();
@@ -144,21 +180,24 @@ int FakeConfigfs::Unlink(const char* path) {
 }
 
 int FakeConfigfs::Open(const char* path, int flags, mode_t mode) {
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
   const int fd = RealSyscalls().Open(path, flags, mode);
   if (fd >= 0) open_[fd] = path;
   return fd;
 }
 
 int FakeConfigfs::Close(int fd) {
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
   open_.erase(fd);
   return RealSyscalls().Close(fd);
 }
 
 ssize_t FakeConfigfs::Write(int fd, const void* data, size_t length) {
-  const std::string path = open_[fd];
+  const std::string path = PathOf(fd);
   const std::string text(static_cast<const char*>(data), length);
   const std::string call = "write " + Below(path) + " " + text;
   if (!Admit(call)) return -1;
+  const std::lock_guard<std::recursive_mutex> lock(mutex_);
   if (const int err = StoreError(path); err != 0) {
     errno = err;
     return -1;

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <condition_variable>
 #include <functional>
 #include <map>
+#include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,7 +15,8 @@ namespace meshstor {
 /// configfs's nvmet tree played on a plain directory: attributes appear with a directory and go with it, links pin what
 /// they lead to, and stores refuse what the kernel refuses. Everything else goes to the real kernel.
 ///
-/// Each changing call is logged as `<call> <path below nvmet>`; the log is what order is asserted on.
+/// Each changing call is logged as `<call> <path below nvmet>`; the log is what order is asserted on. Usable from
+/// several threads, but for the log, which is to be read when nothing runs.
 class FakeConfigfs final : public Syscalls {
  public:
   /// Makes the empty tree below `root` (`/sys/kernel/config/nvmet/{hosts,ports,subsystems}`).
@@ -26,6 +30,11 @@ class FakeConfigfs final : public Syscalls {
   /// The logged call fails with this errno, as long as it is set.
   void FailOn(const std::string& call, int err) { faults_[call] = err; }
   void ClearFaults() { faults_.clear(); }
+  /// The logged call does not come back until it is let go.
+  void HangOn(const std::string& call);
+  /// True once something hangs in the call; gives up after 10 s.
+  bool AwaitHang(const std::string& call);
+  void LetGo(const std::string& call);
   /// Runs after every changing call that worked.
   void OnChange(std::function<void()> action) { on_change_ = std::move(action); }
 
@@ -56,16 +65,22 @@ class FakeConfigfs final : public Syscalls {
   ssize_t Recv(int fd, void* data, size_t length, int flags) override;
 
  private:
-  /// True when the call may happen; otherwise errno is set.
+  /// Waits here while the call is to hang. True when it may happen; otherwise errno is set.
   bool Admit(const std::string& call);
   void Changed();
   /// Path below nvmet; empty for one that lies elsewhere.
   std::string Below(const std::string& path) const;
   int StoreError(const std::string& path) const;
   int RmdirError(const std::string& path) const;
+  std::string PathOf(int fd);
   bool IsLinked(const std::string& target) const;
 
   std::string nvmet_;
+  /// Guards all below; recursive, since what runs after a change makes calls too.
+  std::recursive_mutex mutex_;
+  std::condition_variable_any hanging_changed_;
+  std::set<std::string> to_hang_;
+  std::set<std::string> hanging_;
   std::vector<std::string> log_;
   std::map<int, std::string> open_;
   std::map<std::string, int> faults_;

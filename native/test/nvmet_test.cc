@@ -3,6 +3,10 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <future>
+#include <thread>
+
 #include "native/test/fake_configfs.h"
 #include "native/test/temp_tree.h"
 
@@ -264,6 +268,100 @@ TEST_F(Nvmet, RefusesNamesThatLeaveTheDirectory) {
   }
   EXPECT_EQ(EnsureNvmetPort(sysfs_, {1, "tcp", "10.0.0.1\n", "4420"}).error().err, EINVAL);
   EXPECT_TRUE(sys_.log().empty());
+}
+
+NvmetExportWanted Other() {
+  NvmetExportWanted other = Wanted();
+  other.nqn = kOther;
+  other.nsid = 18;
+  return other;
+}
+
+constexpr std::chrono::seconds kSoon{10};
+
+/// A drive that hangs: the removal of its export does not come back from the drain. `step` is where the kernel waits:
+/// in the write (most releases) or in the rmdir (about 6.14).
+class NvmetDrain : public Nvmet, public ::testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    MakePorts();
+    ASSERT_TRUE(EnsureNvmetExport(sysfs_, Wanted()).ok());
+    ASSERT_TRUE(EnsureNvmetExport(sysfs_, Other()).ok());
+    const std::string ns = std::string("subsystems/") + kPart + "/namespaces/17";
+    step_ = std::string(GetParam()) == "write" ? "write " + ns + "/enable 0" : "rmdir " + ns;
+    sys_.HangOn(step_);
+    removal_ = std::async(std::launch::async, [this] { return RemoveNvmetExport(sysfs_, kPart); });
+    ASSERT_TRUE(sys_.AwaitHang(step_));
+  }
+  void TearDown() override {
+    sys_.LetGo(step_);
+    for (auto& work : works_) work.wait();
+    if (removal_.valid()) removal_.wait();
+  }
+  /// What the work gives; ETIME when it does not come back.
+  int ErrorOf(std::function<Status()> work) {
+    auto task = std::make_shared<std::packaged_task<int()>>([work = std::move(work)] {
+      Status done = work();
+      return done.ok() ? 0 : done.error().err;
+    });
+    works_.push_back(task->get_future().share());
+    std::thread([task] { (*task)(); }).detach();
+    return works_.back().wait_for(kSoon) == std::future_status::ready ? works_.back().get() : ETIME;
+  }
+
+  std::string step_;
+  std::future<Status> removal_;
+  std::vector<std::shared_future<int>> works_;
+};
+
+TEST_P(NvmetDrain, HoldsUpNoRemovalOfAnotherExport) {
+  EXPECT_EQ(ErrorOf([this] { return RemoveNvmetExport(sysfs_, kOther); }), 0);
+}
+
+TEST_P(NvmetDrain, HoldsUpNoGrantOfAnotherExportAndNoPort) {
+  NvmetExportWanted third = Wanted();
+  third.nqn = std::string(kOther) + "-3";
+  third.host_nqn = "nqn.2025-12.io.meshstor:node3";
+  EXPECT_EQ(ErrorOf([this, third] { return EnsureNvmetExport(sysfs_, third); }), 0);
+  EXPECT_EQ(ErrorOf([this] { return EnsureNvmetPort(sysfs_, {3, "tcp", "10.0.0.3", "4420"}); }), 0);
+  const NvmetState state = State();
+  EXPECT_EQ(state.ports.size(), 3u);
+  EXPECT_EQ(state.subsystems.size(), 3u);
+}
+
+TEST_P(NvmetDrain, AnswersEverybodyElseWithBusyAtOnce) {
+  EXPECT_EQ(ErrorOf([this] { return RemoveNvmetExport(sysfs_, kPart); }), EBUSY);
+  EXPECT_EQ(ErrorOf([this] { return EnsureNvmetExport(sysfs_, Wanted()); }), EBUSY);
+  sys_.LetGo(step_);
+  ASSERT_EQ(removal_.wait_for(kSoon), std::future_status::ready);
+  EXPECT_TRUE(removal_.get().ok());
+  EXPECT_EQ(State().subsystems.size(), 1u);
+  EXPECT_TRUE(EnsureNvmetExport(sysfs_, Wanted()).ok());
+}
+
+TEST_P(NvmetDrain, ShowsTheNamespaceAsItWasInsteadOfLookingAtIt) {
+  const std::string dir = Below(std::string("subsystems/") + kPart + "/namespaces/17");
+  tree_.File(dir + "/device_path", "a look that would hang\n");
+  const NvmetState state = State();
+  ASSERT_EQ(state.subsystems.size(), 2u);
+  const NvmetSubsystem& shown = state.subsystems[0].nqn == kPart ? state.subsystems[0] : state.subsystems[1];
+  ASSERT_EQ(shown.namespaces.size(), 1u);
+  EXPECT_EQ(shown.namespaces[0].device_path, "/dev/mapper/meshstor-x-7");
+  EXPECT_FALSE(shown.namespaces[0].enabled);
+  EXPECT_TRUE(shown.allowed_hosts.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Waiting, NvmetDrain, ::testing::Values("write", "rmdir"));
+
+TEST_F(Nvmet, LooksAgainAfterADrainThatFailed) {
+  MakePorts();
+  ASSERT_TRUE(EnsureNvmetExport(sysfs_, Wanted()).ok());
+  sys_.FailOn(std::string("write subsystems/") + kPart + "/namespaces/17/enable 0", EIO);
+  EXPECT_EQ(RemoveNvmetExport(sysfs_, kPart).error().err, EIO);
+  ASSERT_EQ(State().subsystems[0].namespaces.size(), 1u);
+  EXPECT_TRUE(State().subsystems[0].namespaces[0].enabled);
+  sys_.ClearFaults();
+  EXPECT_TRUE(RemoveNvmetExport(sysfs_, kPart).ok());
 }
 
 TEST(NvmetAbsent, IsEmptyWithoutTheModuleAndUnknownWithoutConfigfs) {
