@@ -4,9 +4,9 @@
  */
 import type { EventRecorder, EventSubject, ObjectStore } from '../api/object.ts';
 import { PVC_NAME_ANNOTATION, PVC_NAMESPACE_ANNOTATION, PV_NAME_ANNOTATION, VOLUME_KIND } from '../api/names.ts';
-import type { MdState, MeshStorVolume } from '../api/volume.ts';
+import type { MeshStorVolume } from '../api/volume.ts';
 import { observeConsumer } from '../plan/health.ts';
-import { recordObserved } from '../plan/records.ts';
+import { healthChange, recordReported } from '../plan/records.ts';
 import type { HolderStep } from '../plan/steps.ts';
 import { isUuid } from '../support/uuid.ts';
 import type { HolderActs } from './act-holder.ts';
@@ -24,7 +24,6 @@ export interface ReconcilerParts {
   readonly events: EventRecorder;
 }
 
-const HEALTHY: ReadonlySet<MdState | ''> = new Set(['active', 'clean', '']);
 /** A holder that waits for something else looks again after this. */
 const WAIT_MS = 1000;
 
@@ -95,20 +94,21 @@ export class NodeVolumeReconciler {
         epoch: status.attachmentEpoch,
         attachmentID: status.attachmentID,
       };
-      const after = await volumes.mutateStatus(volumeId, (current) =>
-        recordObserved(current, who, seen, this.#parts.acts.now()),
-      );
-      this.#tell(world.volume, after, seen.message);
+      let change: ReturnType<typeof healthChange>;
+      const after = await volumes.mutateStatus(volumeId, (current) => {
+        const next = recordReported(current, who, seen, this.#parts.acts.now());
+        change = healthChange(current.status, next);
+        return next;
+      });
+      if (change !== undefined) this.#tell(after, change, seen.message);
     });
   }
 
-  #tell(before: MeshStorVolume, after: MeshStorVolume, message: string): void {
-    const was = before.status?.mdState ?? '';
-    const is = after.status?.mdState ?? '';
-    if (was === is || HEALTHY.has(was) === HEALTHY.has(is)) return;
-    const claim = claimOf(after);
-    for (const about of [{ kind: VOLUME_KIND, name: after.metadata.name, uid: after.metadata.uid }, ...claim]) {
-      if (HEALTHY.has(is)) this.#parts.events.record(about, 'Normal', 'VolumeHealthy', 'all members are in sync');
+  /** By what the write changed in the object: once for each trouble and once for its end, whatever states lie between. */
+  #tell(volume: MeshStorVolume, change: 'degraded' | 'healthy', message: string): void {
+    const { name, uid } = volume.metadata;
+    for (const about of [{ kind: VOLUME_KIND, name, uid }, ...claimOf(volume)]) {
+      if (change === 'healthy') this.#parts.events.record(about, 'Normal', 'VolumeHealthy', 'all members are in sync');
       else this.#parts.events.record(about, 'Warning', 'VolumeDegraded', message);
     }
   }

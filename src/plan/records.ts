@@ -2,6 +2,7 @@
  * What is written to a volume's object, as pure functions of the object just read: a new status, or `undefined` when nothing
  * changes. A writer whom the object does not name any more gets a `precondition`. Used by compare-and-swap writes.
  */
+import { findCondition, setCondition } from '../api/conditions.ts';
 import { DomainError } from '../api/errors.ts';
 import type { MeshStorVolume, PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { ConsumerObservation, DroppedMember } from './health.ts';
@@ -20,6 +21,8 @@ export interface Who {
 
 /** Condition that says why a partition could not be made; gone when it is placed again. */
 export const PLACED_CONDITION = 'Placed';
+/** `False` from the report of trouble to the report that it is over, whichever node makes it; absent before the first trouble. */
+export const HEALTHY_CONDITION = 'Healthy';
 
 function refusal(volume: MeshStorVolume, why: string): DomainError {
   return new DomainError('precondition', `recording the state of volume ${volume.metadata.name}: ${why}`);
@@ -329,6 +332,44 @@ export function recordObserved(
   };
   const mdState = isFlip(status.mdState, observation.mdState) ? status.mdState : observation.mdState;
   return finish(volume, withEntries(status, after, { mdState, syncPercentage: observation.syncPercentage }));
+}
+
+/** Without an array to speak of nothing is said: trouble that was reported is not over by a detach. */
+function withHealth(status: VolumeStatus, message: string, now: string): VolumeStatus['conditions'] {
+  const { conditions, mdState } = status;
+  if (mdState === '') return conditions;
+  const type = HEALTHY_CONDITION;
+  if (mdState !== 'active' && mdState !== 'clean') {
+    return setCondition(conditions, { type, status: 'False', reason: 'Degraded', message }, now);
+  }
+  if (findCondition(conditions, type)?.status !== 'False') return conditions;
+  const over = 'all members are in sync';
+  return setCondition(conditions, { type, status: 'True', reason: 'InSync', message: over }, now);
+}
+
+/** `recordObserved` with the condition that whoever tells people goes by (see `healthChange`). */
+export function recordReported(
+  volume: MeshStorVolume,
+  who: Who,
+  observation: ConsumerObservation,
+  now: string,
+): VolumeStatus | undefined {
+  const observed = recordObserved(volume, who, observation, now);
+  const status = observed ?? volume.status;
+  if (status === undefined || status.phase === 'Deleting' || volume.spec.activatedAt === undefined) return observed;
+  const conditions = withHealth(status, observation.message, now);
+  return conditions === status.conditions ? observed : { ...status, conditions };
+}
+
+/** What a write says of the volume's health that the object did not say before it. */
+export function healthChange(
+  before: VolumeStatus | undefined,
+  after: VolumeStatus | undefined,
+): 'degraded' | 'healthy' | undefined {
+  const isTroubled = (status: VolumeStatus | undefined): boolean =>
+    findCondition(status?.conditions ?? [], HEALTHY_CONDITION)?.status === 'False';
+  if (after === undefined || isTroubled(before) === isTroubled(after)) return undefined;
+  return isTroubled(after) ? 'degraded' : 'healthy';
 }
 
 // ---------------------------------------------------------------- spec
