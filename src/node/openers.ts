@@ -5,7 +5,7 @@ import { join } from 'node:path';
 /** As `stat` gives it: Linux packs 12 bits of major and 20 of minor into `dev_t`. */
 function makeDev(devNumber: string): number {
   const [major = 0, minor = 0] = devNumber.split(':').map(Number);
-  return (minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12);
+  return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0;
 }
 
 async function orUndefined<T>(work: Promise<T>): Promise<T | undefined> {

@@ -1,0 +1,85 @@
+/** Who has a device open, by a /proc that is made for the test: real links to real files, as the kernel shows them. */
+import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { findOpeners } from '../../src/node/openers.ts';
+
+/** `/dev/zero`, on every Linux. */
+const ZERO = '1:5';
+const NONE = '259:77';
+
+interface Process {
+  readonly comm?: string;
+  readonly fds?: readonly string[];
+  /** Of its mount namespace. */
+  readonly mounts?: readonly string[];
+}
+
+describe('the openers of a device', () => {
+  let root: string;
+  let proc: string;
+
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), 'openers-'));
+    proc = join(root, 'proc');
+    mkdirSync(proc);
+    writeFileSync(join(proc, 'mounts'), '');
+  });
+
+  afterEach(() => {
+    rmSync(root, { recursive: true, force: true });
+  });
+
+  function run(pid: number, { comm, fds = [], mounts = [] }: Process): void {
+    const folder = join(proc, String(pid));
+    mkdirSync(join(folder, 'fd'), { recursive: true });
+    if (comm !== undefined) writeFileSync(join(folder, 'comm'), `${comm}\n`);
+    fds.forEach((target, fd) => symlinkSync(target, join(folder, 'fd', String(fd))));
+    const lines = mounts.map((devNumber, id) => `${20 + id} 1 ${devNumber} / /mnt/${id} rw - xfs /dev/x rw`);
+    writeFileSync(join(folder, 'mountinfo'), `${lines.join('\n')}\n`);
+  }
+
+  /** The device of the filesystem that a path is on, `major:minor`. */
+  function filesystemOf(path: string): string {
+    const { dev } = statSync(path);
+    return `${(dev >> 8) & 0xfff}:${(dev & 0xff) | ((dev >> 12) & 0xfff00)}`;
+  }
+
+  it('are nobody when nobody has it', async () => {
+    run(100, { comm: 'idle', fds: ['/dev/null', 'socket:[4711]'], mounts: ['0:21'] });
+    expect(await findOpeners(ZERO, proc)).to.deep.equal([]);
+  });
+
+  it('are the processes that have the device itself open, by name and pid', async () => {
+    run(100, { comm: 'dd', fds: ['/dev/null', '/dev/zero'] });
+    run(200, { comm: 'cat', fds: ['/dev/null'] });
+    expect(await findOpeners(ZERO, proc)).to.deep.equal(['dd (100)']);
+  });
+
+  it('are the processes that have a file on a filesystem of it open', async () => {
+    const file = join(root, 'data');
+    writeFileSync(file, 'x');
+    run(100, { comm: 'postgres', fds: [file] });
+    expect(await findOpeners(filesystemOf(file), proc)).to.deep.equal(['postgres (100)']);
+    expect(await findOpeners(NONE, proc)).to.deep.equal([]);
+  });
+
+  it('are the processes in another mount namespace that has it mounted, with nothing open', async () => {
+    run(100, { comm: 'pause', mounts: ['0:21', NONE] });
+    run(200, { comm: 'other', mounts: ['0:21', '259:7'] });
+    expect(await findOpeners(NONE, proc)).to.deep.equal(['pause (100)']);
+  });
+
+  it('do not include this process, and one without a name is named by its pid', async () => {
+    run(process.pid, { comm: 'meshstor', fds: ['/dev/zero'], mounts: [ZERO] });
+    run(100, { fds: ['/dev/zero'] });
+    expect(await findOpeners(ZERO, proc)).to.deep.equal(['unknown (100)']);
+  });
+
+  it('are found beside processes and descriptors that go away meanwhile', async () => {
+    mkdirSync(join(proc, '50'));
+    run(100, { comm: 'dd', fds: [join(root, 'gone'), '/dev/zero'] });
+    expect(await findOpeners(ZERO, proc)).to.deep.equal(['dd (100)']);
+  });
+});
