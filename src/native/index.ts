@@ -1,12 +1,15 @@
 import type { Kernel } from '../api/kernel.ts';
 import { NativeCalls } from './calls.ts';
+import type { CallLimits } from './calls.ts';
 import type { InFlightCall } from './in-flight.ts';
+import { DRIVE_READ_LIMIT_MS } from './drive-reads.ts';
 import { InFlightTable } from './in-flight.ts';
 import { loadAddon } from './load.ts';
 import { NodeKernel } from './node-kernel.ts';
 import type { RawAddon } from './raw.ts';
 
 export { NativeError } from './native-error.ts';
+export { DRIVE_READ_LIMIT_MS } from './drive-reads.ts';
 export type { InFlightCall } from './in-flight.ts';
 
 /** libuv's own default, when the environment says nothing. */
@@ -15,6 +18,8 @@ const DEFAULT_POOL_SIZE = 4;
 const RESERVED_THREADS = 4;
 const MINIMUM_THREADS = 2;
 const WARN_EVERY_MS = 30_000;
+/** How long somebody waits for the removal of an export, which waits for the requests in flight. A slow drive takes seconds. */
+export const EXPORT_REMOVAL_LIMIT_MS = 10_000;
 
 export interface KernelOptions {
   /** Default: loaded from the built file. */
@@ -24,6 +29,8 @@ export interface KernelOptions {
   /** Monotonic milliseconds. */
   readonly now?: () => number;
   readonly warnEveryMs?: number;
+  /** Default: `DRIVE_READ_LIMIT_MS` and `EXPORT_REMOVAL_LIMIT_MS`. */
+  readonly limits?: Partial<CallLimits>;
   /** Called every 30 s with the calls that have held a thread for longer than that. */
   readonly onStuck?: (calls: readonly InFlightCall[]) => void;
 }
@@ -54,5 +61,6 @@ export function createKernel(options: KernelOptions = {}): NativeKernel {
     onStuck: options.onStuck ?? (() => undefined),
   });
   const threads = nativeThreads(options.poolSize ?? poolSizeOf(process.env));
-  return new NodeKernel(new NativeCalls(options.addon ?? loadAddon(), threads, inFlight));
+  const limits = { driveReadMs: DRIVE_READ_LIMIT_MS, ownThreadMs: EXPORT_REMOVAL_LIMIT_MS, ...options.limits };
+  return new NodeKernel(new NativeCalls(options.addon ?? loadAddon(), threads, inFlight, limits));
 }

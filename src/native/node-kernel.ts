@@ -62,7 +62,7 @@ export class NodeKernel implements Kernel {
   }
 
   signatures(path: string): Promise<readonly string[]> {
-    return this.#native.onPath('signatures', path, shapes.isSignatures, (addon) => addon.signatures(path));
+    return this.#native.readDrive('signatures', path, shapes.isSignatures, (addon) => addon.signatures(path));
   }
 
   async readBytes(path: string, offset: number, length: number): Promise<Uint8Array> {
@@ -109,7 +109,7 @@ export class NodeKernel implements Kernel {
   }
 
   readGpt(path: string): Promise<GptTable> {
-    return this.#native.onPath('readGpt', path, shapes.isGptTable, (addon) => addon.readGpt(path));
+    return this.#native.readDrive('readGpt', path, shapes.isGptTable, (addon) => addon.readGpt(path));
   }
 
   initializeGpt(path: string, diskGuid: string): Promise<void> {
@@ -277,12 +277,8 @@ export class NodeKernel implements Kernel {
 
   removeNvmetExport(nqn: string): Promise<void> {
     const check = (): void => args.checkNqn('nqn', nqn);
-    return this.#native.perform({
-      op: 'removeNvmetExport',
-      key: nqn,
-      check,
-      run: (addon) => addon.removeNvmetExport(nqn),
-    });
+    const run = (addon: RawAddon): Promise<unknown> => addon.removeNvmetExport(nqn);
+    return this.#native.onOwnThread({ op: 'removeNvmetExport', key: nqn, check, run }, 'rmdir');
   }
 
   nvmeControllers(): Promise<readonly NvmeController[]> {

@@ -1,0 +1,113 @@
+/** Reads of drives that may hang: `open` and `pread` of a dying drive last as long as the drive does. */
+import { constants } from 'node:os';
+
+import { NativeError } from './native-error.ts';
+
+/** How long somebody waits for a drive's table or signatures, turns of others included. A healthy drive takes milliseconds. */
+export const DRIVE_READ_LIMIT_MS = 5_000;
+
+/** The kernel still works on it: the outcome is unknown, and nothing was undone. */
+export function timedOut(operation: string, limitMs: number, syscall: string, path: string): NativeError {
+  const code = 'ETIMEDOUT';
+  return new NativeError(`${operation}: ${code}: no answer within ${String(limitMs / 1000)} s, ${syscall} '${path}'`, {
+    errno: -constants.errno.ETIMEDOUT,
+    code,
+    syscall,
+    path,
+  });
+}
+
+const LATE = Symbol('late');
+
+/** What `work` gives, or the failure once the limit has passed; `work` goes on then, and what it gives is dropped. */
+export async function withLimit<T>(work: Promise<T>, limitMs: number, failure: () => NativeError): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<typeof LATE>((resolve) => {
+    timer = setTimeout(() => resolve(LATE), limitMs);
+  });
+  try {
+    const first = await Promise.race([work, late]);
+    // Thrown here, behind the await, it has the asynchronous stack of the caller.
+    if (first === LATE) throw failure();
+    return first;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Partitions share the fate of their drive. */
+function driveOf(path: string): string {
+  return path.replace(/(nvme\d+n\d+)p\d+$/, '$1');
+}
+
+interface Reading {
+  /** Who waits for a turn. */
+  readonly waiting: (() => void)[];
+  /** The read under way was given up and has not come back yet. */
+  isOverdue: boolean;
+}
+
+/**
+ * One read at a time for each drive, so that a drive that hangs holds one thread of the pool and no more. Whoever waits, for its
+ * turn or for the drive, gives up at the limit; a read that was given up before its turn never begins. While a read is overdue
+ * nobody waits at all: one look at the node is late, not every one. Nobody gets what somebody else has read: every result
+ * began after its call.
+ */
+export class DriveReads {
+  readonly #limitMs: number;
+  /** By drive. No entry: no read under way. */
+  readonly #readings = new Map<string, Reading>();
+
+  constructor(limitMs: number) {
+    this.#limitMs = limitMs;
+  }
+
+  /** `read` may wait before it begins; it must not begin once it `isGivenUp`. */
+  async run<T>(operation: string, path: string, read: (isGivenUp: () => boolean) => Promise<T>): Promise<T> {
+    const drive = driveOf(path);
+    const failure = () => timedOut(operation, this.#limitMs, 'pread', path);
+    if (this.#readings.get(drive)?.isOverdue === true) throw failure();
+    let isGivenUp = false;
+    let begin = (): void => undefined;
+    const turn = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const work = turn.then(() => read(() => isGivenUp)).finally(() => this.#next(drive));
+    this.#enter(drive, begin);
+    return withLimit(work, this.#limitMs, () => {
+      isGivenUp = true;
+      this.#giveUp(drive, begin);
+      return failure();
+    });
+  }
+
+  #enter(drive: string, begin: () => void): void {
+    const reading = this.#readings.get(drive);
+    if (reading !== undefined) {
+      reading.waiting.push(begin);
+      return;
+    }
+    this.#readings.set(drive, { waiting: [], isOverdue: false });
+    begin();
+  }
+
+  #next(drive: string): void {
+    const reading = this.#readings.get(drive);
+    const begin = reading?.waiting.shift();
+    if (reading === undefined || begin === undefined) {
+      this.#readings.delete(drive);
+      return;
+    }
+    reading.isOverdue = false;
+    begin();
+  }
+
+  /** Leaves the queue; whoever is not in it is the one whose read is under way. */
+  #giveUp(drive: string, begin: () => void): void {
+    const reading = this.#readings.get(drive);
+    if (reading === undefined) return;
+    const at = reading.waiting.indexOf(begin);
+    if (at >= 0) reading.waiting.splice(at, 1);
+    else reading.isOverdue = true;
+  }
+}
