@@ -14,7 +14,7 @@ export function describeContract(name: string, factory: ServerFactory): void {
     let api: Api;
 
     before(async function () {
-      this.timeout(120_000);
+      this.timeout(300_000); // A real one starts cold here.
       server = await factory();
       api = new Api(server.kubeconfig);
     });

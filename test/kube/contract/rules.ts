@@ -1,7 +1,12 @@
 import { randomUUID } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
+import { parse } from 'yaml';
 import type { Api } from './server.ts';
 import { DEVICES, failure, freshName, partition, volume, VOLUMES } from './server.ts';
+
+const DEFINITIONS = join(import.meta.dirname, '..', '..', '..', 'deploy', 'crds');
 
 /** Field, a value that its schema refuses. */
 const BAD_SPECS: readonly (readonly [string, unknown])[] = [
@@ -65,6 +70,34 @@ const ALLOWED: readonly (readonly [string, unknown, unknown])[] = [
   ['onWitnessLoss', 'suspend', 'continue'],
 ];
 
+/** Message of a rule in deploy/crds → what it refuses: the kind, what the spec is at first, what it may not become. */
+const BROKEN: ReadonlyMap<string, readonly [string, Record<string, unknown>, Record<string, unknown>]> = new Map([
+  ['sectorSize is immutable once set', [VOLUMES, { sectorSize: 512 }, { sectorSize: 4096 }]],
+  ['activatedAt is immutable once set', [VOLUMES, { activatedAt: '2026-08-01T10:00:00Z' }, { activatedAt: null }]],
+  ['formattedAt is immutable once set', [VOLUMES, { formattedAt: '2026-08-01T10:00:00Z' }, { formattedAt: null }]],
+  ['capacityBytes must be a multiple of 1048576 (1 MiB)', [VOLUMES, {}, { capacityBytes: 1073741825 }]],
+  ['capacityBytes may only grow', [VOLUMES, { capacityBytes: 2097152 }, { capacityBytes: 1048576 }]],
+  ['numberOfCopies is immutable', [VOLUMES, {}, { numberOfCopies: 3 }]],
+  ['drivesPerCopy is immutable', [VOLUMES, {}, { drivesPerCopy: 2 }]],
+  ['volumeUUID is immutable', [VOLUMES, {}, { volumeUUID: randomUUID() }]],
+  ['fsType is immutable', [VOLUMES, {}, { fsType: 'ext4' }]],
+  ['volumeMode is immutable', [VOLUMES, {}, { volumeMode: 'Block' }]],
+  ['node is immutable', [DEVICES, {}, { node: 'other' }]],
+]);
+
+/** The messages of all rules in deploy/crds. */
+function messagesOfRules(): string[] {
+  const messages: string[] = [];
+  const visit = (value: unknown) => {
+    if (typeof value !== 'object' || value === null) return;
+    const rules = (value as Record<string, unknown>)['x-kubernetes-validations'];
+    if (Array.isArray(rules)) messages.push(...rules.map(({ message }: { message: string }) => message));
+    for (const member of Object.values(value)) visit(member);
+  };
+  for (const file of readdirSync(DEFINITIONS)) visit(parse(readFileSync(join(DEFINITIONS, file), 'utf8')));
+  return messages;
+}
+
 export function describeRules(api: () => Api): void {
   describe('schemas and rules', () => {
     for (const [field, value] of BAD_SPECS) {
@@ -110,12 +143,16 @@ export function describeRules(api: () => Api): void {
       });
     }
 
-    it('refuses to move a drive to another node', async () => {
-      const made = await api().create(DEVICES, device(freshName('nd')));
-      const error = await failure(api().patch(`${DEVICES}/${made.metadata.name}`, { spec: { node: 'other' } }));
-      expect(error.status).to.equal(422);
-      expect(error.message).to.contain('node is immutable');
-    });
+    for (const message of messagesOfRules()) {
+      it(`refuses what breaks the rule "${message}"`, async () => {
+        const [kind, before, after] = BROKEN.get(message) ?? expect.fail('no case for this rule');
+        const name = freshName();
+        await api().create(kind, kind === VOLUMES ? volume(name, before) : device(name, before));
+        const error = await failure(api().patch(`${kind}/${name}`, { spec: after }));
+        expect([error.status, error.reason]).to.deep.equal([422, 'Invalid']);
+        expect(error.message).to.contain(message);
+      });
+    }
 
     it('drops fields that the schema does not know, and refuses them where asked to', async () => {
       const made = await api().create(VOLUMES, volume(freshName(), { colour: 'red' }));

@@ -6,6 +6,8 @@ import { ApiError, createKubeClient } from '../../../src/kube/index.ts';
 export interface ContractServer {
   /** Path of a kubeconfig that may do everything. */
   readonly kubeconfig: string;
+  /** Path of the kubectl to use; undefined: the one on the PATH, if there is one. */
+  readonly kubectl?: string;
   /** Forgets the history of changes; undefined where that cannot be asked for. */
   readonly compact?: () => Promise<void>;
   close(): Promise<void>;
