@@ -53,7 +53,8 @@ function store(parent, key, files) {
   }
 }
 
-function dropOldEntries(parent, most) {
+/** Removes all entries of a kind but those used last. */
+export function dropOldEntries(parent, most) {
   const entries = readdirSync(parent).filter((name) => !name.startsWith('.'));
   const byUse = entries.map((name) => ({ name, usedAt: statSync(join(parent, name)).mtimeMs }));
   byUse.sort((a, b) => b.usedAt - a.usedAt);

@@ -51,7 +51,8 @@ const GROUPS = {
   },
 };
 
-class SetupError extends Error {}
+/** What the reader of the message can mend. */
+export class SetupError extends Error {}
 
 function isPresent(programOrFile) {
   if (programOrFile.startsWith('/')) return spawnSync('sh', ['-c', `ls -d ${programOrFile}`]).status === 0;
@@ -87,7 +88,8 @@ export function missingPackages(...groups) {
   return [...missing];
 }
 
-function installPackages(packages) {
+/** Installs Debian packages; throws a SetupError with the command where that takes root or another system. */
+export function installPackages(packages) {
   const command = `apt-get install -y --no-install-recommends ${packages.join(' ')}`;
   if (process.platform !== 'linux' || !isPresent('apt-get')) {
     throw new SetupError(
@@ -155,10 +157,15 @@ function exitOnSetupError(work) {
   try {
     work();
   } catch (error) {
-    if (!(error instanceof SetupError)) throw error;
-    console.error(`setup: ${error.message}`);
-    process.exit(1);
+    exitOn(error);
   }
+}
+
+/** Ends this process with what the reader can mend; anything else is thrown on. */
+export function exitOn(error) {
+  if (!(error instanceof SetupError)) throw error;
+  console.error(`setup: ${error.message}`);
+  process.exit(1);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

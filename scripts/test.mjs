@@ -29,7 +29,7 @@ const LAYERS = {
   lint: () => scriptLayer('scripts/lint.mjs'),
   unit: () => mochaLayer('unit', unitFolders()),
   csi: () => mochaLayer('csi', ['test/csi']),
-  kube: () => mochaLayer('kube', ['test/kube']),
+  kube: () => mochaLayer('kube', ['test/kube'], { without: 'test/kube/real' }),
   native: async () => {
     const core = sum(await scriptLayer('scripts/lint.mjs', '--native'), await scriptLayer('scripts/native-test.mjs'));
     return sum(core, await mochaLayer('native', ['test/native']));

@@ -1,18 +1,9 @@
 import { expect } from 'chai';
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cacheRoot } from '../lab/paths.ts';
-
-const SCRIPTS = join(import.meta.dirname, '..', '..', 'scripts');
-
-/** What a line of a script prints as JSON, in a process of its own with only this environment. */
-function evaluate(imports: string, file: string, expression: string, env: NodeJS.ProcessEnv): unknown {
-  const text = `import { ${imports} } from '${join(SCRIPTS, file)}'; console.log(JSON.stringify((${expression})));`;
-  const args = ['--input-type=module', '--eval', text];
-  return JSON.parse(execFileSync(process.execPath, args, { env, encoding: 'utf8' }));
-}
+import { evaluate } from '../support/evaluate-script.ts';
 
 describe('scripts', () => {
   it('find the programs of sbin after a plain su', () => {
