@@ -2,8 +2,20 @@
 import type { RootLog } from '../observability/log.ts';
 import { errorFields } from '../support/log.ts';
 
-/** Kubelet sends SIGKILL after the pod's grace period; calls in flight get this long before. */
+/**
+ * Kubelet sends SIGKILL after the pod's grace period, 30 s; calls in flight get this long before. What stops one after the other
+ * must stay below it together: calls (with `CUT_OFF_MS`), running work, and four more parts.
+ */
 export const STOP_LIMIT_MS = 20_000;
+/** Until calls that were cut off have returned. */
+export const CUT_OFF_MS = 1_000;
+/** Work under way: a step that hangs in the kernel is left to it. Every effect can be repeated. */
+export const WORK_LIMIT_MS = 3_000;
+/** Any other part: closing sockets and watches takes milliseconds. */
+export const PART_LIMIT_MS = 1_000;
+/** Until calls into the kernel have come back at the very end. */
+export const KERNEL_LIMIT_MS = 500;
+const LOOK_EVERY_MS = 20;
 
 /** Resolves at the first SIGTERM or SIGINT. A second one ends the process at once. */
 export function untilToldToStop(log: RootLog): Promise<string> {
@@ -34,44 +46,119 @@ export function endOnUnexpectedErrors(log: RootLog): void {
   process.on('unhandledRejection', end('unhandled rejection'));
 }
 
+interface Part {
+  readonly name: string;
+  readonly stop: () => Promise<void> | void;
+  readonly limitMs: number;
+}
+
 /** What has been started so far. */
 export class StartedParts {
   readonly #log: RootLog;
-  readonly #parts: (readonly [string, () => Promise<void> | void])[] = [];
+  /** Parts of one group stop side by side. */
+  readonly #groups: Part[][] = [];
+  #busy: () => readonly unknown[] = () => [];
 
   constructor(log: RootLog) {
     this.#log = log;
   }
 
-  add(name: string, stop: () => Promise<void> | void): void {
-    this.#parts.push([name, stop]);
+  add(name: string, stop: Part['stop'], limitMs = PART_LIMIT_MS): void {
+    this.#groups.push([{ name, stop, limitMs }]);
   }
 
-  /** The last one first; one that fails does not keep the others from stopping. */
-  async stopAll(): Promise<void> {
-    for (const [name, stop] of this.#parts.splice(0).reverse()) {
-      try {
-        await stop();
-      } catch (error) {
-        this.#log.error('stopping a part failed', { part: name, error: errorFields(error) });
-      }
+  /** As `add`, for one that neither needs the part added last nor is needed by it. */
+  addBeside(name: string, stop: Part['stop'], limitMs = PART_LIMIT_MS): void {
+    const part = { name, stop, limitMs };
+    const last = this.#groups.at(-1);
+    if (last === undefined) this.#groups.push([part]);
+    else last.push(part);
+  }
+
+  /** `calls`: what still holds a thread. Node waits for its threads when the process exits, for ever if need be. */
+  watchThreads(calls: () => readonly unknown[]): void {
+    this.#busy = calls;
+  }
+
+  /**
+   * The last one first; one that fails or takes too long does not keep the others from stopping. Gives what did not stop: parts
+   * by name, then calls that hold a thread.
+   */
+  async stopAll(): Promise<readonly unknown[]> {
+    const late: string[] = [];
+    for (const group of this.#groups.splice(0).reverse()) {
+      const stopped = await Promise.all(group.map((part) => this.#stop(part)));
+      late.push(...group.filter((_, index) => stopped[index] === false).map(({ name }) => name));
     }
+    return [...late, ...(await this.#stuckCalls())];
+  }
+
+  /** False when it did not stop in time. */
+  async #stop({ name, stop, limitMs }: Part): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<false>((resolve) => {
+      timer = setTimeout(() => resolve(false), limitMs);
+    });
+    const done = (async () => stop())().then(
+      () => true as const,
+      (error: unknown) => {
+        this.#log.error('stopping a part failed', { part: name, error: errorFields(error) });
+        return true as const;
+      },
+    );
+    const inTime = await Promise.race([done, late]);
+    clearTimeout(timer);
+    if (!inTime) this.#log.error('a part did not stop in time', { part: name, limitMs });
+    return inTime;
+  }
+
+  async #stuckCalls(): Promise<readonly unknown[]> {
+    for (let waitedMs = 0; this.#busy().length > 0 && waitedMs < KERNEL_LIMIT_MS; waitedMs += LOOK_EVERY_MS) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    }
+    return this.#busy();
   }
 }
 
-/** Starts a role's parts and waits to be told to stop. However it ends, what was started is stopped. */
+/**
+ * Ends the process at once, whatever hangs. `process.exit` joins the threads of the pool, so one call that does not come back
+ * would keep it for ever. The first process of a container is deaf to its own SIGKILL, but not to `abort`.
+ */
+function endNow(): never {
+  process.kill(process.pid, 'SIGKILL');
+  process.abort();
+}
+
+/**
+ * Starts a role's parts and waits to be told to stop. However it ends, what was started is stopped; when something of it cannot
+ * be stopped the process ends here, by `end`.
+ */
 export async function runParts(
   log: RootLog,
   stopped: Promise<unknown>,
   start: (parts: StartedParts) => Promise<void>,
+  end: () => void = endNow,
 ): Promise<void> {
   const parts = new StartedParts(log);
+  const failures: unknown[] = [];
   try {
     await start(parts);
     await stopped;
+  } catch (error) {
+    failures.push(error);
+    throw error;
   } finally {
-    await parts.stopAll();
-    log.info('role ended');
-    log.flushSync();
+    const hanging = await parts.stopAll();
+    if (hanging.length > 0) {
+      log.error('role ended; the process is killed, since not all of it stopped', {
+        hanging,
+        failures: failures.map(errorFields),
+      });
+      log.flushSync();
+      end();
+    } else {
+      log.info('role ended');
+      log.flushSync();
+    }
   }
 }

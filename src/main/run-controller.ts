@@ -21,7 +21,14 @@ import { Metrics } from '../observability/metrics.ts';
 import { KeyedLock } from '../support/keyed-lock.ts';
 import { randomUuid } from '../support/uuid.ts';
 import type { StartedParts } from './process.ts';
-import { STOP_LIMIT_MS, endOnUnexpectedErrors, runParts, untilToldToStop } from './process.ts';
+import {
+  CUT_OFF_MS,
+  STOP_LIMIT_MS,
+  WORK_LIMIT_MS,
+  endOnUnexpectedErrors,
+  runParts,
+  untilToldToStop,
+} from './process.ts';
 import { driveSample, volumeSample } from './samples.ts';
 
 const CONCURRENT_VOLUMES = 8;
@@ -90,13 +97,9 @@ async function startParts(options: ControllerOptions, log: RootLog, version: str
   parts.add('client', () => api.client.close());
   showMetrics(metrics, api);
   metrics.logLinesDropped(() => log.dropped);
-  for (const [name, store] of [
-    ['nodes', api.nodes],
-    ['devices', api.devices],
-    ['volumes', api.volumes],
-  ] as const) {
-    parts.add(name, () => store.stop());
-  }
+  parts.add('nodes', () => api.nodes.stop());
+  parts.addBeside('devices', () => api.devices.stop());
+  parts.addBeside('volumes', () => api.volumes.stop());
   const election = startElection(options, api, log);
   parts.add('election', () => election.stop());
   const lock = new KeyedLock();
@@ -108,7 +111,7 @@ async function startParts(options: ControllerOptions, log: RootLog, version: str
     newQueue: queueOf(log, metrics),
     isLeader: election.isLeader,
   });
-  parts.add('controller', () => controller.stop());
+  parts.add('controller', () => controller.stop(), WORK_LIMIT_MS);
   api.volumes.start();
   api.devices.start();
   api.nodes.start();
@@ -123,14 +126,14 @@ async function startParts(options: ControllerOptions, log: RootLog, version: str
       metrics.csiAnswered(rpc, code, seconds);
     },
   });
-  parts.add('csi', () => csi.stop(STOP_LIMIT_MS));
+  parts.add('csi', () => csi.stop(STOP_LIMIT_MS), STOP_LIMIT_MS + CUT_OFF_MS);
   const http = await serveHttp({
     ...options.metricsAddress,
     log,
     metrics: () => metrics.render(),
     notReady: controller.notReady,
   });
-  parts.add('http', () => http.close());
+  parts.addBeside('http', () => http.close());
   log.info('controller role runs', { version, metrics: http.address });
 }
 

@@ -34,7 +34,14 @@ import { errorFields } from '../support/log.ts';
 import { KeyedLock } from '../support/keyed-lock.ts';
 import { countConnects, countSteps, showNodeMetrics } from './node-metrics.ts';
 import type { StartedParts } from './process.ts';
-import { STOP_LIMIT_MS, endOnUnexpectedErrors, runParts, untilToldToStop } from './process.ts';
+import {
+  CUT_OFF_MS,
+  STOP_LIMIT_MS,
+  WORK_LIMIT_MS,
+  endOnUnexpectedErrors,
+  runParts,
+  untilToldToStop,
+} from './process.ts';
 
 /** How long a start waits for a holder that does not confirm: longer than the restart of a node process takes. */
 const START_GRACE_MS = 30_000;
@@ -152,7 +159,7 @@ async function startServers(
     node: node.operations,
     onAnswer: (rpc, code, seconds) => metrics.csiAnswered(rpc, code, seconds),
   });
-  parts.add('csi', () => csi.stop(STOP_LIMIT_MS));
+  parts.add('csi', () => csi.stop(STOP_LIMIT_MS), STOP_LIMIT_MS + CUT_OFF_MS);
   const http = await serveHttp({
     ...options.metricsAddress,
     log,
@@ -160,13 +167,14 @@ async function startServers(
     notReady: () =>
       api.volumes.isSynced && api.devices.isSynced ? undefined : 'the API has not listed everything yet',
   });
-  parts.add('http', () => http.close());
+  parts.addBeside('http', () => http.close());
   return http;
 }
 
 async function startParts(options: NodeOptions, log: RootLog, onStep: OnStep | undefined, parts: StartedParts) {
   parts.add('signals', toggleDebugOnSignal(log));
   const kernel = startKernel(log);
+  parts.watchThreads(() => kernel.inFlight());
   await takeNodeLock(kernel, options.lockFile);
   await beIoFlusher(kernel, log);
   const metrics = new Metrics({ role: 'node', version: VERSION });
@@ -175,11 +183,11 @@ async function startParts(options: NodeOptions, log: RootLog, onStep: OnStep | u
   showNodeMetrics({ metrics, kernel, inFlight: () => kernel.inFlight(), ...api, nodeName: options.nodeName, log });
   const preflight = preflightOf(options, log);
   parts.add('preflight', () => preflight.stop());
-  parts.add('devices', () => api.devices.stop());
-  parts.add('volumes', () => api.volumes.stop());
+  parts.addBeside('devices', () => api.devices.stop());
+  parts.addBeside('volumes', () => api.volumes.stop());
   const role = { api, kernel, metrics, preflight, log, onStep };
   const node = await startRole(options, role);
-  parts.add('node', () => node.stop());
+  parts.add('node', () => node.stop(), WORK_LIMIT_MS);
   const http = await startServers(options, role, node, parts);
   log.info('node role runs', { version: VERSION, metrics: http.address });
   api.volumes.start();
