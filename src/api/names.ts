@@ -82,9 +82,17 @@ export function legNameFor(partitionUUID: string, epoch: number): string {
   return `${LEG_NAME_PREFIX}${partitionUUID}-${epoch}`;
 }
 
-/** dm uuid of a leg. It carries the UUID of the namespace under it, so that a path that comes back can be compared (SPEC §7.2). */
-export function legDmUuidFor(partitionUUID: string, epoch: number, namespaceUUID: string): string {
-  return `${LEG_UUID_PREFIX}${partitionUUID}-${epoch}-${namespaceUUID}`;
+/**
+ * dm uuid of a leg. It carries the UUID of the namespace under it, so that a path that comes back can be compared (SPEC §7.2), and
+ * of a guard a hash of the volume id, by which it is found when the volume's object is gone. The kernel takes 128 characters.
+ */
+export function legDmUuidFor(partitionUUID: string, epoch: number, namespaceUUID: string, volumeId?: string): string {
+  const volume = volumeId === undefined ? '' : `-${volumeMarkFor(volumeId)}`;
+  return `${LEG_UUID_PREFIX}${partitionUUID}-${epoch}-${namespaceUUID}${volume}`;
+}
+
+function volumeMarkFor(volumeId: string): string {
+  return hashHex(volumeId, 16);
 }
 
 export interface LegName {
@@ -101,8 +109,13 @@ export function parseLegName(name: string): LegName | undefined {
 
 /** The namespace UUID in a leg's dm uuid; undefined when the uuid is not of that form. */
 export function parseLegDmUuid(uuid: string): string | undefined {
-  const match = /^MESHSTOR-[0-9a-f-]{36}-[1-9][0-9]*-([0-9a-f-]{36})$/.exec(uuid);
+  const match = /^MESHSTOR-[0-9a-f-]{36}-[1-9][0-9]*-([0-9a-f-]{36})(?:-[0-9a-f]{16})?$/.exec(uuid);
   return match?.[1] !== undefined && isUuid(match[1]) ? match[1] : undefined;
+}
+
+/** Whether a dm uuid is that of a guard which was made for this volume. */
+export function isGuardOfVolume(dmUuid: string, volumeId: string): boolean {
+  return parseLegDmUuid(dmUuid) !== undefined && dmUuid.endsWith(`-${volumeMarkFor(volumeId)}`);
 }
 
 export function subsystemNqnFor(partitionUUID: string, epoch: number, attachmentID: string): string {

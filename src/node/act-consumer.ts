@@ -58,15 +58,20 @@ async function waitForNamespace(acts: ConsumerActs, nqn: string, nsid: number): 
   }
 }
 
-async function createGuard(acts: ConsumerActs, step: Extract<StageStep, { kind: 'createGuard' }>): Promise<void> {
+async function createGuard(
+  acts: ConsumerActs,
+  volumeId: string,
+  step: Extract<StageStep, { kind: 'createGuard' }>,
+): Promise<void> {
   const { kernel } = acts;
   const { name, partitionUUID, epoch, sizeBytes, over } = step;
   if ('nqn' in over) {
     const { path, uuid } = await waitForNamespace(acts, over.nqn, over.nsid);
-    await kernel.createDm(name, legDmUuidFor(partitionUUID, epoch, uuid), guardTable(path, sizeBytes));
+    await kernel.createDm(name, legDmUuidFor(partitionUUID, epoch, uuid, volumeId), guardTable(path, sizeBytes));
     return verifyRemoteLeg(kernel, name, over.nqn, over.nsid);
   }
-  await kernel.createDm(name, legDmUuidFor(partitionUUID, epoch, over.namespaceUUID), guardTable(over.path, sizeBytes));
+  const dmUuid = legDmUuidFor(partitionUUID, epoch, over.namespaceUUID, volumeId);
+  await kernel.createDm(name, dmUuid, guardTable(over.path, sizeBytes));
   return verifyLocalLeg(kernel, name, partitionUUID);
 }
 
@@ -122,14 +127,14 @@ type MemberStep = Extract<
 >;
 type RecordStep = Extract<StageStep, { kind: 'recordBirth' | 'recordStart' | 'recordFormatted' }>;
 
-async function actOnMember(acts: ConsumerActs, step: MemberStep): Promise<void> {
+async function actOnMember(acts: ConsumerActs, volumeId: string, step: MemberStep): Promise<void> {
   const { kernel } = acts;
   switch (step.kind) {
     case 'connect':
       await kernel.nvmeConnect(step.options);
       return;
     case 'createGuard':
-      return createGuard(acts, step);
+      return createGuard(acts, volumeId, step);
     case 'removeLeg':
       return kernel.removeDm(step.name);
     case 'reloadGuard':
@@ -176,7 +181,7 @@ export async function actStageStep(
     case 'removeLeg':
     case 'reloadGuard':
     case 'wipeSuperblocks':
-      return actOnMember(acts, step);
+      return actOnMember(acts, volumeId, step);
     case 'recordBirth':
     case 'recordStart':
     case 'recordFormatted':

@@ -1,8 +1,8 @@
 /** Where this node's operations get their worlds: a fresh look at the kernel and a linearizable read of the volume, each time. */
 import { lstat } from 'node:fs/promises';
 import { errnoCode } from '../api/errors.ts';
-import { RDMA_ADDRESS_ANNOTATION, TCP_ADDRESS_ANNOTATION } from '../api/names.ts';
-import type { Kernel } from '../api/kernel.ts';
+import { RDMA_ADDRESS_ANNOTATION, TCP_ADDRESS_ANNOTATION, isGuardOfVolume, parseLegName } from '../api/names.ts';
+import type { Kernel, MdArray } from '../api/kernel.ts';
 import type { NodeInfo, ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume, VolumeStatus } from '../api/volume.ts';
 import { EMPTY_STATUS } from '../api/volume.ts';
@@ -122,12 +122,13 @@ export class VolumeWorlds {
     return this.#observeWith(snapshot, volume, { filesystem: UNPROBED, waitedMs: 0, paths }, {});
   }
 
-  /** For a volume without an object: what is mounted at the path, the array under it and its legs. Undefined when nothing of ours is there. */
+  /** For a volume without an object: its guards, their array, their connections, its mounts. Undefined when nothing of it is there. */
   async orphan(volumeId: string, stagingPath: string): Promise<ConsumerWorld | undefined> {
     const snapshot = await takeSnapshot(this.#parts.kernel);
     const volume = volumeFromKernel(volumeId, stagingPath, snapshot);
     if (volume === undefined) return undefined;
-    return this.#observe(snapshot, volume, { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath] });
+    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath], openers: true };
+    return this.#observe(snapshot, volume, look);
   }
 
   /** What is at a path, whatever volume it belongs to: enough to take it away. */
@@ -177,31 +178,52 @@ export class VolumeWorlds {
   }
 }
 
-/** A volume's shape from kernel facts alone, enough for its teardown: the legs of the array that is mounted there. */
+interface OrphanLeg {
+  readonly partitionUUID: string;
+  readonly epoch: number;
+}
+
+/**
+ * The members that a volume without an object has here. Its guards say by their dm uuid whose they are: that holds for a raw block
+ * volume, of which nothing is mounted at the staging path, and for guards that are in no array (any more). No other thing in the
+ * kernel knows the volume id: array name, superblock, stamps and NQNs derive from `spec.volumeUUID` alone, which went with the
+ * object. Guards of older versions lack the mark; of those, the array under the mount at the staging path leads to its legs.
+ * A connection without a guard is not found: it ends by itself once its holder revokes the export, as it does before the object goes.
+ */
+function orphanLegs(volumeId: string, array: MdArray | undefined, snapshot: NodeSnapshot): readonly OrphanLeg[] {
+  const marked = snapshot.legs
+    .filter(({ uuid }) => isGuardOfVolume(uuid, volumeId))
+    .flatMap(({ name }) => parseLegName(name) ?? []);
+  const underMount = array === undefined ? [] : arrayOf(array, snapshot).members;
+  const legs = new Map<string, OrphanLeg>();
+  for (const { partitionUUID, epoch = 0 } of [...underMount, ...marked]) {
+    if (partitionUUID !== undefined) legs.set(partitionUUID, { partitionUUID, epoch });
+  }
+  return [...legs.values()];
+}
+
+/** A volume's shape from kernel facts alone, enough for its teardown. */
 function volumeFromKernel(volumeId: string, stagingPath: string, snapshot: NodeSnapshot): MeshStorVolume | undefined {
   const mount = snapshot.mounts.find((candidate) => candidate.mountPoint === stagingPath);
   const array = snapshot.arrays.find((candidate) => candidate.devNumber === mount?.devNumber);
-  if (array === undefined) return undefined;
-  const legs = arrayOf(array, snapshot).members.flatMap((member) =>
-    member.partitionUUID === undefined ? [] : [member],
-  );
+  const legs = orphanLegs(volumeId, array, snapshot);
   if (legs.length === 0) return undefined;
   const status: VolumeStatus = {
     ...EMPTY_STATUS,
     phase: 'Deleting',
     partitions: legs.map((leg, index) => ({
       nodeID: '',
-      partitionUUID: leg.partitionUUID ?? '',
+      partitionUUID: leg.partitionUUID,
       nvmeofNamespaceID: index + 1,
       state: 'Unknown',
       sizeBytes: 0,
       updatedAt: '',
       device: '',
       serial: '',
-      slot: leg.slot ?? index,
+      slot: index,
       generation: 0,
       transport: 'tcp',
-      epoch: leg.epoch ?? 0,
+      epoch: leg.epoch,
     })),
   };
   return {
@@ -216,8 +238,8 @@ function volumeFromKernel(volumeId: string, stagingPath: string, snapshot: NodeS
       labels: {},
     },
     spec: {
-      capacityBytes: array.sizeBytes,
-      numberOfCopies: Math.max(1, array.raidDisks),
+      capacityBytes: array?.sizeBytes ?? 0,
+      numberOfCopies: legs.length,
       drivesPerCopy: 1,
       memberMissingTimeout: 900,
       nvmeofNamespaceIDs: [],

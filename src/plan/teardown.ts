@@ -139,6 +139,15 @@ function planOrderly(world: ConsumerWorld, array: ArraySeen, stagingPath: string
   };
 }
 
+/**
+ * The holders let go before the object went, and a guard learns that its path is lost only from an I/O: MD's own last write would
+ * wait for ever. Nobody has the array by now, so its guards may fail; one that has its path goes on as before.
+ */
+function stopOrphan(world: ConsumerWorld, array: ArraySeen): readonly UnstageStep[] {
+  const guards = arrayGuards(world, array).map(({ name }): UnstageStep => ({ kind: 'failGuard', name }));
+  return [...guards, { kind: 'stopArray', array: array.name }];
+}
+
 /** There is no object any more: all in one plan, since after its first steps nothing leads back to the rest. Lost paths count as fenced. */
 function planOrphan(world: ConsumerWorld, stagingPath: string): Plan<UnstageStep> {
   const { array } = world;
@@ -147,7 +156,7 @@ function planOrphan(world: ConsumerWorld, stagingPath: string): Plan<UnstageStep
   }
   const openers = array === undefined ? undefined : openersOf(array);
   if (openers !== undefined) return wait(`array ${array?.name ?? ''} is in use by ${openers}`);
-  const stop: readonly UnstageStep[] = array === undefined ? [] : [{ kind: 'stopArray', array: array.name }];
+  const stop = array === undefined ? [] : stopOrphan(world, array);
   const unmounts = ourMounts(world, stagingPath).map((target): UnstageStep => ({ kind: 'unmount', target }));
   return stepsOrDone([...unmounts, ...stop, ...release(world)]);
 }
