@@ -133,7 +133,7 @@ describe('stopping a role', () => {
     let said = '';
     child.stderr.on('data', (data: Buffer) => (said += data.toString()));
     const killer = setTimeout(() => child.kill('SIGQUIT'), 25_000);
-    const signal = await new Promise((resolve) => child.once('exit', (_code, by) => resolve(by)));
+    const signal = await new Promise((resolve) => child.once('close', (_code, by) => resolve(by)));
     clearTimeout(killer);
     expect(signal, said).to.equal('SIGKILL');
     expect(said).to.contain('"hanging":["open"]');
