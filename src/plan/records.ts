@@ -323,15 +323,16 @@ export function recordObserved(
 ): VolumeStatus | undefined {
   const status = requireOwner(volume, who);
   if (status.phase === 'Deleting' || volume.spec.activatedAt === undefined) return undefined;
-  const out = droppable(volume, status, observation.dropped);
-  const after = (entry: PartitionStatus): PartitionStatus => {
-    if (entry.state === 'Syncing' && observation.inSync.includes(entry.partitionUUID)) {
-      return asSynced(moved(volume, entry, 'Synced', 'consumer', now));
-    }
-    return afterDrop(volume, entry, out, who.epoch, now);
-  };
+  // First who is in sync now: a member that was dropped may go on record when another one of its column has come.
+  const promoted = withEntries(status, (entry) =>
+    entry.state === 'Syncing' && observation.inSync.includes(entry.partitionUUID)
+      ? asSynced(moved(volume, entry, 'Synced', 'consumer', now))
+      : entry,
+  );
+  const out = droppable(volume, promoted, observation.dropped);
+  const after = (entry: PartitionStatus): PartitionStatus => afterDrop(volume, entry, out, who.epoch, now);
   const mdState = isFlip(status.mdState, observation.mdState) ? status.mdState : observation.mdState;
-  return finish(volume, withEntries(status, after, { mdState, syncPercentage: observation.syncPercentage }));
+  return finish(volume, withEntries(promoted, after, { mdState, syncPercentage: observation.syncPercentage }));
 }
 
 /** Without an array to speak of nothing is said: trouble that was reported is not over by a detach. */

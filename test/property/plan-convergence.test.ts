@@ -21,7 +21,7 @@ import {
 type Op =
   | { readonly op: 'stage' | 'unstage' | 'hold' | 'tearDown'; readonly steps: number; readonly half: boolean }
   | { readonly op: 'publish' | 'unpublish' | 'write' | 'settle' | 'observe' | 'detach' }
-  | { readonly op: 'attach' | 'down' | 'up'; readonly node: number }
+  | { readonly op: 'attach' | 'down' | 'up' | 'drop'; readonly node: number }
   | { readonly op: 'power'; readonly node: number; readonly torn: boolean };
 
 const shapes: fc.Arbitrary<Shape> = fc
@@ -58,7 +58,7 @@ const plain = fc.record({
 });
 const node = fc.integer({ min: 0, max: 3 });
 const placed = fc.record({
-  op: fc.constantFrom('attach' as const, 'attach' as const, 'down' as const, 'up' as const),
+  op: fc.constantFrom('attach' as const, 'attach' as const, 'down' as const, 'up' as const, 'drop' as const),
   node,
 });
 const power = fc.record({ op: fc.constant('power' as const), node, torn: fc.boolean() });
@@ -121,6 +121,10 @@ function run(cluster: ModelCluster, op: Op): void {
     case 'up':
       nodeOf(op.node).up = true;
       return;
+    case 'drop': {
+      cluster.drop(op.node);
+      return;
+    }
     case 'power': {
       cluster.reboot(nodeOf(op.node), op.torn);
       return;
@@ -197,6 +201,33 @@ describe('planners', () => {
         },
       ),
       { numRuns: 60 },
+    );
+  });
+
+  it('never start from a member that MD dropped by itself before the array was stopped, whoever is silent then', () => {
+    const replicated = shapes.filter(({ copies }) => copies > 1);
+    const kills = fc.array(fc.integer({ min: 0, max: 6 }), { maxLength: 3 });
+    fc.assert(
+      fc.property(replicated, node, node, fc.boolean(), kills, (shape, which, quiet, isReported, times) => {
+        const cluster = new ModelCluster(shape);
+        bringUp(cluster, 0);
+        cluster.write();
+        cluster.drop(which);
+        if (isReported) observe(cluster);
+        cluster.write();
+        for (const steps of times) unstageOn(cluster, cluster.consumer!, lifeOf(steps, false));
+        unstageOn(cluster, cluster.consumer!);
+        cluster.detach();
+        const silent = cluster.nodes[quiet % shape.copies]!;
+        cluster.reboot(silent, false);
+        silent.up = false;
+        cluster.attach(cluster.nodes.at(-1)!.name);
+        stage(cluster);
+        silent.up = true;
+        bringUp(cluster, which);
+        checkData(cluster);
+      }),
+      { numRuns: 120 },
     );
   });
 

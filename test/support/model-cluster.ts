@@ -32,8 +32,11 @@ export interface ModelPartition {
   stamp?: Stamp;
   /** Superblock: which birth of the array it belongs to; undefined when wiped. */
   birth?: number;
-  /** Members that this superblock calls faulty are told by the version alone: the freshest wins. */
   data: number;
+  /** MD's event count: grows on the members that stay when MD drops another one. The freshest win at an assembly. */
+  events: number;
+  /** The driver stopped an array that had dropped it: whatever is recorded, no start may use it again. */
+  lost?: boolean;
 }
 
 export interface ModelArray {
@@ -221,10 +224,26 @@ export class ModelCluster {
     if (this.volume.spec.activatedAt === undefined) return;
     if (array.members.some((member) => member.epoch !== this.status.attachmentEpoch)) return;
     if (this.shape.mode === 'Filesystem' && node.mounts.length === 0) return;
+    // From the md event until it is recorded every other guard of the array is suspended (SPEC §7.3): nothing is acknowledged.
+    if (array.members.some(({ partitionUUID, faulty }) => faulty && this.entry(partitionUUID)?.state === 'Synced'))
+      return;
     const members = array.members.filter(({ faulty }) => !faulty);
     if (members.some(({ partitionUUID }) => !this.reaches(node, partitionUUID))) return;
     this.acknowledged += 1;
     for (const { partitionUUID } of members) this.mustPartition(partitionUUID).data = this.acknowledged;
+  }
+
+  /** An I/O error on a live path: MD drops a member by itself, which nobody has recorded. Never its last source of the data. */
+  drop(choice: number): void {
+    const array = this.consumer?.array;
+    if (array === undefined || array.readOnly || this.volume.spec.activatedAt === undefined) return;
+    const able = this.columns(array).flatMap((column) =>
+      array.resyncPending || column.length === 1 ? column.slice(1) : column,
+    );
+    const dropped = able[choice % Math.max(1, able.length)];
+    if (dropped === undefined) return;
+    dropped.faulty = true;
+    for (const { partitionUUID, faulty } of array.members) if (!faulty) this.mustPartition(partitionUUID).events += 1;
   }
 
   /** MD's resync ends: every mirror has what the member that MD reads from has. */

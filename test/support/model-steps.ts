@@ -56,6 +56,7 @@ function createPartition(
     sizeBytes: step.sizeBytes,
     zeroed: false,
     data: -1,
+    events: 0,
   });
 }
 
@@ -306,10 +307,17 @@ function assembleArray(
       'an array is assembled only from granted members',
     );
   }
-  const versions = legs.map(({ partitionUUID }) => cluster.mustPartition(partitionUUID).data);
-  const freshest = Math.max(...versions.map(Math.floor));
+  const partitions = legs.map(({ partitionUUID }) => cluster.mustPartition(partitionUUID));
+  const latest = Math.max(...partitions.map(({ events }) => events));
+  const running = partitions.filter(({ events }) => events === latest);
+  const freshest = Math.max(...running.map(({ data }) => Math.floor(data)));
+  const taken = new Set(running.filter(({ data }) => Math.floor(data) === freshest));
+  must(
+    [...taken].every(({ lost }) => lost !== true),
+    'no start uses a member that MD had dropped when the array was stopped',
+  );
   const members = legs
-    .filter((_, index) => Math.floor(versions[index] ?? -1) === freshest)
+    .filter(({ partitionUUID }) => taken.has(cluster.mustPartition(partitionUUID)))
     .map(({ partitionUUID, epoch }) => ({
       partitionUUID,
       epoch,
@@ -395,6 +403,10 @@ function stopArray(cluster: ModelCluster, node: ModelNode): void {
       leg.queues,
   );
   must(stuck.length === 0, 'an array is not stopped while a guard holds I/O back');
+  const isFenced = array.members.some(({ epoch }) => epoch !== cluster.status.attachmentEpoch);
+  if (!isFenced && cluster.consumer === node) {
+    for (const { partitionUUID, faulty } of array.members) if (faulty) cluster.mustPartition(partitionUUID).lost = true;
+  }
   node.array = undefined;
   node.shutDown = false;
   lastStopped.set(cluster, { node: node.name, everWritable: array.everWritable && !array.readOnly });

@@ -192,3 +192,13 @@ describe('records of a consumer', () => {
     expect(released.partitions[1]?.state).to.equal('Faulty');
   });
 });
+
+describe('records of members that MD dropped', () => {
+  it('name a dropped member in the same write that makes the other one of its column Synced', () => {
+    const made = cluster(['Synced', 'Syncing']);
+    const [p0, p1] = uuids(made);
+    const observed = seen({ inSync: [p1], dropped: [{ partitionUUID: p0, faulty: true }] });
+    const next = recordObserved(made.volume, whoOf(made, made.node('node-0')), observed, LATER)!;
+    expect(next.partitions.map(({ state }) => state)).to.deep.equal(['Faulty', 'Synced']);
+  });
+});
