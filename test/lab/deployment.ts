@@ -59,7 +59,7 @@ export class NodeRole {
     const {
       driveSelectors = ['model=QEMU*'],
       initializeBlank = true,
-      nodeEntry = [process.execPath, PROGRAM],
+      nodeEntry = [PROGRAM],
       nodeEnv = {},
     } = this.#options;
     const flags = [
@@ -79,7 +79,7 @@ export class NodeRole {
       `meshstor-${deployments}-${this.#starts}`,
       [...nodeEntry, ...flags, ...drives, ...blank],
       {
-        env: { UV_THREADPOOL_SIZE: '16', ...nodeEnv, ...env },
+        env: { ...nodeEnv, ...env },
       },
     );
     await untilServes(`node role of ${this.machine.name}`, this.csi);

@@ -63,6 +63,8 @@ export interface ApiServer {
 
 const DEFINITIONS = join(import.meta.dirname, '..', '..', '..', 'deploy', 'crds');
 const NAMESPACES = ['default', 'kube-system', 'kube-node-lease', 'meshstor'];
+/** As kube-apiserver has it (IdleTimeout in apiserver/pkg/server/secure_serving.go); what Node has by default is 5 s. */
+const IDLE_TIMEOUT_MS = 90_000;
 
 /** Starts one; resolves when it listens. */
 export async function createApiServer(options: ApiServerOptions = {}): Promise<ApiServer> {
@@ -133,6 +135,7 @@ class StandInServer implements ApiServer {
     };
     const { tls } = this.#options;
     const server = tls === undefined ? http.createServer(listener) : https.createServer({ ...tls }, listener);
+    server.keepAliveTimeout = IDLE_TIMEOUT_MS;
     server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
       socket.on('close', () => this.#sockets.delete(socket));

@@ -112,7 +112,8 @@ async function run(context: ScenarioContext): Promise<void> {
     { cwd: REPO_ROOT, encoding: 'utf8' },
   );
   if (built.status !== 0) throw new Error(`bundling the entry that dies: ${built.stderr}`);
-  await withDriver(context, { nodeEntry: [process.execPath, ENTRY] }, async (driver) => {
+  const options = { nodeEntry: [process.execPath, ENTRY], nodeEnv: { UV_THREADPOOL_SIZE: '16' } };
+  await withDriver(context, options, async (driver) => {
     await untilUsable(driver.deployment, context.cluster.nodes);
     // Two nodes, so that the second copy has one place to go.
     await driver.deployment.node('node3').kill();
