@@ -9,6 +9,8 @@ export interface NodeDeviceSpec {
   readonly usedAlias: string;
   readonly model: string;
   readonly serial: string;
+  /** Namespace id: a controller can have several under one serial number. Absent in objects of older versions. */
+  readonly nsid?: number;
   /** For people, e.g. `931.5Gi`. */
   readonly size: string;
   readonly sizeBytes: number;
@@ -38,4 +40,14 @@ export interface MeshStorNodeDevice {
   readonly metadata: ObjectMeta;
   readonly spec: NodeDeviceSpec;
   readonly status?: NodeDeviceStatus;
+}
+
+interface DriveIdentity {
+  readonly serial: string;
+  readonly nsid?: number;
+}
+
+/** Whether two records mean one namespace of one drive. One without a namespace id is of an older version: its serial number counts. */
+export function isSameDrive(a: DriveIdentity, b: DriveIdentity): boolean {
+  return a.serial === b.serial && (a.nsid === undefined || b.nsid === undefined || a.nsid === b.nsid);
 }

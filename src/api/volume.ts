@@ -54,8 +54,10 @@ export interface PartitionStatus {
   readonly updatedAt: string;
   /** Kernel name of the drive when it was chosen; never an identity. */
   readonly device: string;
-  /** Serial number and namespace id of that drive: with the model, its identity. */
+  /** Serial number of that drive: with the namespace id, its identity within the node. */
   readonly serial: string;
+  /** Namespace id of that drive; absent in entries of older versions. */
+  readonly nsid?: number;
   /** RAID slot it is meant for. */
   readonly slot: number;
   /** Counts the partitions that stood in for this slot. */

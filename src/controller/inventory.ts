@@ -2,6 +2,7 @@
 import { findCondition } from '../api/conditions.ts';
 import { RDMA_ADDRESS_ANNOTATION } from '../api/names.ts';
 import type { MeshStorNodeDevice } from '../api/node-device.ts';
+import { isSameDrive } from '../api/node-device.ts';
 import type { NodeInfo } from '../api/object.ts';
 import type { PartitionStatus } from '../api/volume.ts';
 import type { DriveSeen } from '../plan/placement.ts';
@@ -35,6 +36,7 @@ function toDriveSeen(device: MeshStorNodeDevice, node: NodeInfo, heartbeatAgeMs:
     node: spec.node,
     device: spec.device,
     serial: spec.serial,
+    ...(spec.nsid === undefined ? {} : { nsid: spec.nsid }),
     sectorSize: spec.sectorSize,
     // All promised partitions may land in the biggest hole.
     biggestFreeBytes: Math.max(0, (status?.biggestUsableFreeSpaceBytes ?? 0) - promised),
@@ -72,7 +74,7 @@ function promisedPartitions(
 /** Whether the drive's free space does not yet lack this partition. Both times are of the holder's own clock. */
 function isPromisedOn(partition: PartitionStatus, device: MeshStorNodeDevice): boolean {
   const { spec, status } = device;
-  if (partition.nodeID !== spec.node || partition.serial !== spec.serial) return false;
+  if (partition.nodeID !== spec.node || !isSameDrive(partition, spec)) return false;
   if (partition.state === 'Requested') return true;
   return partition.state === 'Created' && Date.parse(partition.updatedAt) > Date.parse(status?.updatedAt ?? '');
 }

@@ -96,6 +96,7 @@ export class Placer {
       updatedAt,
       device: member.device,
       serial: member.serial,
+      ...(member.nsid === undefined ? {} : { nsid: member.nsid }),
       slot: member.slot,
       generation: part.generation,
       transport: this.transportBetween(member.node, part.consumer ?? ''),

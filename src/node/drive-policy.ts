@@ -22,8 +22,8 @@ export interface DrivePolicy {
 }
 
 /** One namespace of one drive: a drive can have several under one serial number. */
-export function driveKey(serial: string, device: string): string {
-  return `${serial}/${device}`;
+export function driveKey(serial: string, nsid: number): string {
+  return `${serial}/${nsid}`;
 }
 
 export type DriveVerdict =

@@ -4,6 +4,7 @@ import { findCondition, setCondition } from '../api/conditions.ts';
 import { DomainError } from '../api/errors.ts';
 import { ALLOW_DRIVE_ANNOTATION, NODE_LABEL, nodeDeviceNameFor, nodeLabelFor } from '../api/names.ts';
 import type { MeshStorNodeDevice, NodeDeviceSpec, NodeDeviceStatus } from '../api/node-device.ts';
+import { isSameDrive } from '../api/node-device.ts';
 import type { ObjectStore } from '../api/object.ts';
 import type { Kernel } from '../api/kernel.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
@@ -55,6 +56,7 @@ function specOf(drive: DriveSeen, nodeName: string, usedAlias: string): NodeDevi
     usedAlias,
     model: namespace.model,
     serial: namespace.serial,
+    nsid: namespace.nsid,
     size: formatBytes(namespace.sizeBytes),
     sizeBytes: namespace.sizeBytes,
     multiQueue: namespace.hardwareQueues,
@@ -84,8 +86,8 @@ function usableCondition(verdict: DriveVerdict, preflight: string): NewCondition
 }
 
 /** The identity of a drive within its node: model, serial number, namespace. */
-function identityOf(drive: { readonly model: string; readonly serial: string }): string {
-  return `${drive.model}\n${drive.serial}`;
+function isOfDrive({ spec }: MeshStorNodeDevice, { namespace }: DriveSeen): boolean {
+  return spec.model === namespace.model && isSameDrive(spec, namespace);
 }
 
 export class Inventory {
@@ -104,11 +106,11 @@ export class Inventory {
     const annotated = this.#ownDevices().filter(
       (device) => device.metadata.annotations[ALLOW_DRIVE_ANNOTATION] === 'true',
     );
-    return new Set(annotated.map(({ spec }) => driveKey(spec.serial, spec.device)));
+    return new Set(annotated.map(({ spec }) => driveKey(spec.serial, spec.nsid ?? 1)));
   }
 
   judge(drive: DriveSeen): DriveVerdict {
-    const annotated = this.annotatedDrives().has(driveKey(drive.namespace.serial, drive.namespace.name));
+    const annotated = this.annotatedDrives().has(driveKey(drive.namespace.serial, drive.namespace.nsid));
     return judgeDrive(
       drive.namespace,
       drive.table,
@@ -145,7 +147,7 @@ export class Inventory {
     for (const [name, drive] of wanted) await this.#ensureObject(name, drive, old, present);
     for (const device of old) {
       const drive = wanted.get(device.metadata.name);
-      if (drive === undefined || identityOf(drive.namespace) !== identityOf(device.spec)) {
+      if (drive === undefined || !isOfDrive(device, drive)) {
         await devices.delete(device.metadata.name, { uid: device.metadata.uid });
       }
     }
@@ -174,8 +176,7 @@ export class Inventory {
   ): Promise<void> {
     const { devices, nodeName } = this.#parts;
     const known = old.find((device) => device.metadata.name === name);
-    const identity = identityOf(drive.namespace);
-    if (known !== undefined && identityOf(known.spec) === identity) {
+    if (known !== undefined && isOfDrive(known, drive)) {
       const spec = specOf(drive, nodeName, known.spec.usedAlias);
       if (JSON.stringify(spec) !== JSON.stringify(known.spec))
         await devices.mutate(name, (current) => ({ ...current, spec }));
@@ -183,7 +184,7 @@ export class Inventory {
     }
     if (known !== undefined) await devices.delete(name, { uid: known.metadata.uid });
     // Another namespace of the same drive, which is there itself, is not this one under its old name.
-    const renamed = old.find((device) => !present.has(device.metadata.name) && identityOf(device.spec) === identity);
+    const renamed = old.find((device) => !present.has(device.metadata.name) && isOfDrive(device, drive));
     const spec = specOf(drive, nodeName, renamed?.spec.device ?? '');
     try {
       await devices.create({ name, annotations: renamed?.metadata.annotations ?? {}, labels: this.#labels }, spec);

@@ -191,13 +191,14 @@ function driveTables(
       table,
       signatures,
       policy,
-      annotatedDrives.has(driveKey(namespace.serial, namespace.name)),
+      annotatedDrives.has(driveKey(namespace.serial, namespace.nsid)),
       tableError,
     );
     return {
       diskPath: namespace.path,
       device: namespace.name,
       serial: namespace.serial,
+      nsid: namespace.nsid,
       sectorSize: namespace.logicalBlockSize,
       usable: verdict.kind === 'usable' || verdict.kind === 'repair',
       unusableReason:

@@ -1,6 +1,7 @@
 /** What a node does for the partitions of a volume that it holds: makes, serves and removes them (SPEC §5, §7.5, §7.11, §7.13). */
 import type { GptState } from '../api/kernel.ts';
 import { partitionLabelFor } from '../api/names.ts';
+import { isSameDrive } from '../api/node-device.ts';
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import { planGrant, revokeSteps } from './grant.ts';
 import type { HolderStep } from './steps.ts';
@@ -30,9 +31,9 @@ function bestFit(drive: DriveTableSeen, sizeBytes: number): number | undefined {
   return ordered[0]?.startBytes;
 }
 
-/** By serial number; of several namespaces of one drive, the one with the name that was chosen. */
+/** By serial number and namespace id; where the entry has none, of several the one with the name that was chosen. */
 function chosenDrive(world: HolderWorld, entry: PartitionStatus): DriveTableSeen | undefined {
-  const candidates = world.drives.filter(({ serial }) => serial === entry.serial);
+  const candidates = world.drives.filter((drive) => isSameDrive(drive, entry));
   return candidates.length === 1 ? candidates[0] : candidates.find(({ device }) => device === entry.device);
 }
 
@@ -97,7 +98,7 @@ const READABLE: ReadonlySet<GptState> = new Set(['valid', 'primary-only', 'backu
 
 /** Not seen is not gone: only a table that was read says that a partition is not there. */
 function whyUnseen(world: HolderWorld, entry: PartitionStatus): string | undefined {
-  const drive = world.drives.find(({ serial }) => serial === entry.serial);
+  const drive = world.drives.find((drive) => isSameDrive(drive, entry));
   if (drive === undefined) return `its drive (serial ${entry.serial}) is not here: it is not known to be wiped`;
   if (drive.isUnreadable !== true && READABLE.has(drive.gptState)) return undefined;
   return `the partition table of ${drive.diskPath} cannot be read: it is not known to be wiped`;

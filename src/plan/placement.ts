@@ -9,6 +9,7 @@ export interface DriveSeen {
   readonly node: string;
   readonly device: string;
   readonly serial: string;
+  readonly nsid?: number;
   readonly sectorSize: number;
   /** Largest extent in one piece. */
   readonly biggestFreeBytes: number;
@@ -32,6 +33,7 @@ export interface Member {
   readonly node: string;
   readonly device: string;
   readonly serial: string;
+  readonly nsid?: number;
 }
 
 export interface PlacementShape {
@@ -190,7 +192,9 @@ function pickDrives(candidate: Candidate, slots: readonly number[], request: Pla
   const drives = [...candidate.drives].sort((a, b) => compareRanks(rankDrive(a, request), rankDrive(b, request)));
   return slots.flatMap((slot, index) => {
     const drive = drives[index];
-    return drive === undefined ? [] : [{ slot, node: drive.node, device: drive.device, serial: drive.serial }];
+    if (drive === undefined) return [];
+    const { node, device, serial, nsid } = drive;
+    return [{ slot, node, device, serial, ...(nsid === undefined ? {} : { nsid }) }];
   });
 }
 

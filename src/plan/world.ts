@@ -126,6 +126,7 @@ export interface DriveTableSeen {
   readonly diskPath: string;
   readonly device: string;
   readonly serial: string;
+  readonly nsid?: number;
   readonly sectorSize: number;
   /** Allowed by selector or annotation, with a good table (SPEC §7.15). */
   readonly usable: boolean;
