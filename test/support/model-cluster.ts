@@ -3,10 +3,9 @@
  * `model-steps.ts` carries out the planners' steps on it. Data is a version number for each partition: what was acknowledged
  * last, plus 0.5 when a write that nobody acknowledged got there.
  */
-import { DATA_OFFSET_BYTES, memberDataBytes, partitionSizeBytes, type Stamp } from '../../src/api/layout.ts';
-import { hostIdFor, hostNqnFor, partitionUuidFor } from '../../src/api/names.ts';
+import type { Stamp } from '../../src/api/layout.ts';
+import { hostIdFor, hostNqnFor } from '../../src/api/names.ts';
 import type { MeshStorVolume, PartitionStatus, VolumeStatus } from '../../src/api/volume.ts';
-import { EMPTY_STATUS } from '../../src/api/volume.ts';
 import { deriveStatus } from '../../src/plan/lifecycle.ts';
 import type {
   ConsumerWorld,
@@ -19,9 +18,12 @@ import type {
 } from '../../src/plan/world.ts';
 import { MIB } from '../../src/support/units.ts';
 import { uuidV5 } from '../../src/support/uuid.ts';
+import type { Shape } from './model-volume.ts';
+import { newVolume, VOLUME_UUID } from './model-volume.ts';
 
-export const VOLUME_UUID = '9b2b5ad3-6d2c-4f0e-8d6f-1f2f3a4b5c6d';
-export const NOW = '2026-11-21T23:00:00Z';
+export type { Shape } from './model-volume.ts';
+export { NOW, VOLUME_UUID } from './model-volume.ts';
+
 export const STAGING = '/var/lib/kubelet/staging';
 export const TARGET = '/var/lib/kubelet/pods/a/mount';
 
@@ -67,13 +69,6 @@ export interface ModelNode {
   array: ModelArray | undefined;
   mounts: MountSeen[];
   shutDown: boolean;
-}
-
-export interface Shape {
-  readonly copies: number;
-  readonly drives: number;
-  readonly nodes: number;
-  readonly mode: 'Filesystem' | 'Block';
 }
 
 export class ModelCluster {
@@ -389,55 +384,3 @@ export class ModelCluster {
 }
 
 export const pathOf = (partitionUUID: string): string => `/dev/part-${partitionUUID}`;
-
-/** Placed: every copy on its own node, nothing made yet. */
-function newVolume(shape: Shape): MeshStorVolume {
-  const capacityBytes = 512 * MIB * shape.drives;
-  const partitions = Array.from({ length: shape.copies * shape.drives }, (_, slot): PartitionStatus => {
-    const column = Math.floor(slot / shape.copies);
-    const node = `node-${slot % shape.copies}`;
-    return {
-      nodeID: node,
-      partitionUUID: partitionUuidFor(VOLUME_UUID, slot, 0),
-      nvmeofNamespaceID: slot + 1,
-      state: 'Requested',
-      sizeBytes: partitionSizeBytes(capacityBytes, shape.drives),
-      updatedAt: NOW,
-      device: `nvme${column}n1`,
-      serial: `${node}-${column}`,
-      slot,
-      generation: 0,
-      transport: 'tcp',
-      epoch: 0,
-    };
-  });
-  const volume: MeshStorVolume = {
-    metadata: {
-      name: 'pvc-1',
-      uid: 'u',
-      resourceVersion: '1',
-      generation: 1,
-      creationTimestamp: NOW,
-      finalizers: [],
-      annotations: {},
-      labels: {},
-    },
-    spec: {
-      capacityBytes,
-      numberOfCopies: shape.copies,
-      drivesPerCopy: shape.drives,
-      memberMissingTimeout: 900,
-      nvmeofNamespaceIDs: [],
-      volumeUUID: VOLUME_UUID,
-      sectorSize: 512,
-      fsType: 'xfs',
-      volumeMode: shape.mode,
-      dataLocality: 'best-effort',
-      onWitnessLoss: 'suspend',
-      onLastCopyLoss: 'hold',
-    },
-  };
-  if (memberDataBytes(capacityBytes, shape.drives) + DATA_OFFSET_BYTES !== partitions[0]?.sizeBytes)
-    throw new Error('sizes');
-  return { ...volume, status: deriveStatus(volume, { ...EMPTY_STATUS, partitions }) };
-}

@@ -9,15 +9,9 @@ import { planUnstage } from '../../src/plan/teardown.ts';
 import type { Plan, StagingWanted } from '../../src/plan/world.ts';
 import type { ModelCluster, ModelNode } from './model-cluster.ts';
 import { NOW, STAGING, TARGET } from './model-cluster.ts';
-import {
-  applyHolderStep,
-  applyPublishStep,
-  applyStageStep,
-  applyUnstageStep,
-  Away,
-  Broken,
-  whoOf,
-} from './model-steps.ts';
+import { applyHolderStep } from './model-holder-steps.ts';
+import { Away, Broken, whoOf } from './model-rules.ts';
+import { applyPublishStep, applyStageStep, applyUnstageStep } from './model-steps.ts';
 
 /** The process of a role is killed after so many steps; `half`: inside the last one. */
 export interface Life {

@@ -12,7 +12,7 @@ import { KeyedMutex } from '../../src/support/keyed-mutex.ts';
 import { FakeEventRecorder, FakeServer, FakeStore } from '../fakes/fake-store.ts';
 import { ModelCluster, NOW } from '../support/model-cluster.ts';
 import { stage, tearDownFenced } from '../support/model-run.ts';
-import { whoOf } from '../support/model-steps.ts';
+import { whoOf } from '../support/model-rules.ts';
 
 type Look = 'clean' | 'gone' | 'recovering' | 'resyncing' | 'degraded';
 

@@ -15,7 +15,7 @@ import {
   recordStart,
 } from '../../src/plan/records.ts';
 import { ModelCluster, NOW } from '../support/model-cluster.ts';
-import { whoOf } from '../support/model-steps.ts';
+import { whoOf } from '../support/model-rules.ts';
 
 const LATER = '2026-11-22T00:00:00Z';
 
