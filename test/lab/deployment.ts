@@ -54,14 +54,9 @@ export class NodeRole {
     return this.#process;
   }
 
-  /** Starts the process and waits until its socket answers. `env` is added to the deployment's. */
-  async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
-    const {
-      driveSelectors = ['model=QEMU*'],
-      initializeBlank = true,
-      nodeEntry = [PROGRAM],
-      nodeEnv = {},
-    } = this.#options;
+  /** How the role is started: program and flags. */
+  get command(): readonly string[] {
+    const { driveSelectors = ['model=QEMU*'], initializeBlank = true, nodeEntry = [PROGRAM] } = this.#options;
     const flags = [
       'node',
       '--node-name',
@@ -72,16 +67,16 @@ export class NodeRole {
       this.#kubeconfig,
     ];
     const drives = driveSelectors.flatMap((selector) => ['--drive-selector', selector]);
-    const blank = initializeBlank ? ['--initialize-blank'] : [];
+    return [...nodeEntry, ...flags, ...drives, ...(initializeBlank ? ['--initialize-blank'] : [])];
+  }
+
+  /** Starts the process and waits until its socket answers. `env` is added to the deployment's. */
+  async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
     this.#starts += 1;
     await this.machine.run('mkdir -p /run/meshstor');
-    this.#process = await this.machine.start(
-      `meshstor-${deployments}-${this.#starts}`,
-      [...nodeEntry, ...flags, ...drives, ...blank],
-      {
-        env: { ...nodeEnv, ...env },
-      },
-    );
+    this.#process = await this.machine.start(`meshstor-${deployments}-${this.#starts}`, this.command, {
+      env: { ...this.#options.nodeEnv, ...env },
+    });
     await untilServes(`node role of ${this.machine.name}`, this.csi);
   }
 
@@ -226,6 +221,13 @@ export class Deployment {
   async list(plural: 'meshstorvolumes' | 'meshstornodedevices'): Promise<readonly ApiObject[]> {
     const answer = await fetch(`${this.api.url}/apis/csi.meshstor.io/v1alpha1/${plural}`);
     return ((await answer.json()) as { readonly items: readonly ApiObject[] }).items;
+  }
+
+  /** Puts an earlier status of a volume in the place of the present one, as an API server does that was restored from a backup. */
+  async restoreStatus(name: string, status: ApiObject['status']): Promise<void> {
+    const path = `/apis/csi.meshstor.io/v1alpha1/meshstorvolumes/${name}/status`;
+    const now = await this.object('meshstorvolumes', name);
+    await send(this.api, 'PUT', path, { ...now, status });
   }
 
   async stop(): Promise<void> {

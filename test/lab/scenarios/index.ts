@@ -3,12 +3,21 @@ import { driverCrash } from './driver-crash.ts';
 import { driverDrives } from './driver-drives.ts';
 import { driverIdle } from './driver-idle.ts';
 import { driverLife } from './driver-life.ts';
+import { driverReturn } from './driver-return.ts';
 import { kernelFacts } from './kernel-facts.ts';
 import { labTools } from './lab-tools.ts';
 import { nativeStorage } from './native-storage.ts';
 
 /** What `npm test` runs, in this order, in one boot. */
-export const SCENARIOS: readonly Scenario[] = [labTools, kernelFacts, nativeStorage, driverLife, driverDrives];
+export const SCENARIOS: readonly Scenario[] = [
+  labTools,
+  kernelFacts,
+  nativeStorage,
+  driverLife,
+  driverDrives,
+  driverReturn,
+  driverIdle,
+];
 
-/** Ten minutes and more each on two cores: run by name, `npm run lab -- --scenario driver-crash`. */
-export const LONG_SCENARIOS: readonly Scenario[] = [driverIdle, driverCrash];
+/** Ten minutes and more on two cores: run by name, `npm run lab -- --scenario driver-crash`. */
+export const LONG_SCENARIOS: readonly Scenario[] = [driverCrash];
