@@ -20,8 +20,9 @@ export function describeContract(name: string, factory: ServerFactory): void {
     });
 
     after(async () => {
-      api.client.close();
-      await server.close();
+      // Undefined after a start that failed.
+      (api as Api | undefined)?.client.close();
+      await (server as ContractServer | undefined)?.close();
     });
 
     describeObjects(() => api);

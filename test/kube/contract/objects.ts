@@ -23,8 +23,8 @@ export function describeObjects(api: () => Api): void {
     });
 
     it('answers NotFound for what is not there', async () => {
-      for (const request of [api().get(path('nobody')), api().delete(path('nobody'))]) {
-        const error = await failure(request);
+      for (const request of [() => api().get(path('nobody')), () => api().delete(path('nobody'))]) {
+        const error = await failure(request());
         expect([error.status, error.reason, error.kind]).to.deep.equal([404, 'NotFound', 'notFound']);
       }
     });

@@ -1,0 +1,44 @@
+// The tests against a real Kubernetes: builds or finds its components, then runs test/kube/real.
+//
+//   node scripts/test-kube.mjs
+//
+// The last line is `N passed, N failed, N skipped`; the exit code is 1 when anything failed. With CI=true a test that could
+// not run counts as failed.
+
+import { fileURLToPath } from 'node:url';
+import { ensureTools } from './kube-tools.mjs';
+import { mochaLayer } from './mocha-layer.mjs';
+import { ensureNpm, exitOn } from './setup.mjs';
+import { inCi, seconds } from './steps.mjs';
+
+/** What the tests of test/kube/real start. */
+const NEEDED = ['etcd', 'kube-apiserver', 'kubectl'];
+const LIMIT_MS = 20 * 60_000;
+
+async function prepare() {
+  ensureNpm();
+  const start = performance.now();
+  const tools = await ensureTools(NEEDED);
+  const versions = Object.entries(tools).map(([name, { version, origin }]) => `${name} ${version} (${origin})`);
+  process.stdout.write(`kube: ${versions.join(', ')} in ${seconds(performance.now() - start)}\n`);
+  return Object.fromEntries(Object.entries(tools).map(([name, { path }]) => [name, path]));
+}
+
+/** Resolves to {passed, failed, skipped, failures[], skips[]}. */
+export async function testKube() {
+  const env = { ...process.env, MESHSTOR_KUBE_TOOLS: JSON.stringify(await prepare()) };
+  return mochaLayer('kube-real', ['test/kube/real'], { env, limitMs: LIMIT_MS });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    const { passed, failed, skipped, failures, skips } = await testKube();
+    for (const failure of failures) process.stdout.write(`\nFAILED ${failure}\n`);
+    for (const reason of skips) process.stdout.write(`${inCi ? 'FAILED (could not run)' : 'skipped'}: ${reason}\n`);
+    const lost = inCi ? skipped : 0;
+    process.stdout.write(`${passed} passed, ${failed + lost} failed, ${skipped - lost} skipped\n`);
+    process.exitCode = failed + lost === 0 ? 0 : 1;
+  } catch (error) {
+    exitOn(error);
+  }
+}
