@@ -3,6 +3,9 @@
 import { spawnSync } from 'node:child_process';
 import { installPackages, SetupError } from './setup.mjs';
 
+/** There is no Go to build with and none to install. */
+export class GoMissing extends SetupError {}
+
 /** What a go.mod requires, by module, and the release of Go that it asks for. Replaced modules count with their replacement. */
 export function parseGoMod(text) {
   const requires = new Map();
@@ -78,7 +81,7 @@ export function requireGo(least, { found = goVersion, offered = askApt, install 
   }
   const problem = have === undefined ? 'there is none' : `this machine has ${have}`;
   const debian = candidate === undefined ? '' : ` (Debian's golang-go is ${candidate})`;
-  throw new SetupError(
+  throw new GoMissing(
     `Go ${least} or newer is needed to build the Kubernetes components, and ${problem}${debian}. ` +
       `Install it and put its bin folder on the PATH:\n  export PATH=/usr/local/go/bin:$PATH`,
   );

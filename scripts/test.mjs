@@ -1,6 +1,6 @@
 // Everything there is to test, from cheap to dear, on a fresh checkout too.
 //
-//   node scripts/test.mjs [--only lint,unit,csi,kube,native,lab]
+//   node scripts/test.mjs [--only lint,unit,csi,kube,native,kube-real,lab]
 //
 // The last line is `N passed, N failed, N skipped`; the exit code is 1 when anything failed. With CI=true whatever could not
 // run counts as failed.
@@ -34,6 +34,8 @@ const LAYERS = {
     const core = sum(await scriptLayer('scripts/lint.mjs', '--native'), await scriptLayer('scripts/native-test.mjs'));
     return sum(core, await mochaLayer('native', ['test/native']));
   },
+  // Builds its components the first time: some ten minutes on two cores.
+  'kube-real': () => scriptLayer('scripts/test-kube.mjs'),
   lab: () => {
     const reason = labRefusal() ?? (isRoot ? undefined : 'needs root for its network namespace (sudo npm test)');
     return reason === undefined ? scriptLayer('scripts/lab.mjs') : skippedLayer(`lab: ${reason}`);
