@@ -1,0 +1,326 @@
+/**
+ * The real roles over fake kernels and the API server's stand-in, each with a client that notes what it asks for. One life of a
+ * volume and whatever else makes a role speak to the API.
+ */
+import { hostIdFor, hostNqnFor, NODE_LABEL, nodeLabelFor } from '../../src/api/names.ts';
+import type { Controller } from '../../src/controller/controller.ts';
+import { startController } from '../../src/controller/controller.ts';
+import type { KubeStore } from '../../src/kube/index.ts';
+import {
+  createNodeDeviceStore,
+  createNodeReader,
+  createVolumeStore,
+  KubeEventRecorder,
+  KubeNodeStore,
+  LeaderElector,
+  loadParsers,
+  systemClock,
+  WorkQueue,
+} from '../../src/kube/index.ts';
+import type { RunningNode } from '../../src/node/node.ts';
+import { startNode } from '../../src/node/node.ts';
+import { GIB, MIB } from '../../src/support/units.ts';
+import { FakeDisk } from '../fakes/fake-disks.ts';
+import { FakeFabric } from '../fakes/fake-fabric.ts';
+import { FakeNode } from '../fakes/fake-node.ts';
+import { DEVICES, VOLUMES } from '../kube/contract/server.ts';
+import type { Harness } from '../kube/harness.ts';
+import { createHarness, QUICK, quiet, until } from '../kube/harness.ts';
+import { CLASS } from '../roles/in-process-cluster.ts';
+import { RecordingClient } from './recording-client.ts';
+
+const VOLUME = 'pvc-0b8a1f9e-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
+const STAGING = `/var/lib/kubelet/plugins/kubernetes.io/csi/${VOLUME}`;
+const LIMIT_MS = 20_000;
+const parsers = loadParsers();
+
+interface Member {
+  readonly fake: FakeNode;
+  readonly role: RunningNode;
+  readonly client: RecordingClient;
+  readonly events: KubeEventRecorder;
+  readonly stores: readonly Pick<KubeStore<never>, 'stop'>[];
+}
+
+function quickQueue(reconcile: (key: string) => Promise<{ readonly requeueAfterMs?: number }>): WorkQueue {
+  return new WorkQueue({
+    reconciler: { reconcile },
+    name: 'volumes',
+    log: quiet,
+    backOff: { baseMs: 20, capMs: 200 },
+  });
+}
+
+function addressOf(index: number): string {
+  return `10.0.0.${index + 1}`;
+}
+
+function nodeObject(name: string, address: string): unknown {
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name },
+    status: {
+      addresses: [{ type: 'InternalIP', address }],
+      conditions: [{ type: 'Ready', status: 'True' }],
+      nodeInfo: { systemUUID: `machine-of-${name}` },
+    },
+  };
+}
+
+export class RecordedCluster {
+  readonly controllerClient: RecordingClient;
+  readonly members = new Map<string, Member>();
+  readonly #harness: Harness;
+  readonly #fabric = new FakeFabric();
+  readonly #controller: Controller;
+  readonly #controllerEvents: KubeEventRecorder;
+  readonly #stops: (() => Promise<void>)[] = [];
+
+  private constructor(harness: Harness, names: readonly string[]) {
+    this.#harness = harness;
+    names.forEach((name, index) => this.members.set(name, this.#startNode(name, addressOf(index))));
+    const client = new RecordingClient(harness.newClient());
+    this.controllerClient = client;
+    const volumes = createVolumeStore({ client, log: quiet, parsers, watch: QUICK });
+    const devices = createNodeDeviceStore({ client, log: quiet, parsers, watch: QUICK });
+    const nodes = new KubeNodeStore({ client, log: quiet, watch: QUICK });
+    this.#controllerEvents = new KubeEventRecorder({ client, log: quiet, instance: 'controller-0', intervalMs: 20 });
+    this.#controller = startController({
+      volumes,
+      devices,
+      nodes,
+      events: this.#controllerEvents,
+      clock: systemClock,
+      log: quiet,
+      newQueue: (work) => quickQueue((name) => work.reconcile(name)),
+    });
+    for (const store of [volumes, devices, nodes]) {
+      store.start();
+      this.#stops.push(() => store.stop());
+    }
+  }
+
+  static async start(names: readonly string[]): Promise<RecordedCluster> {
+    const harness = await createHarness();
+    for (const [index, name] of names.entries())
+      await harness.api.create('/api/v1/nodes', nodeObject(name, addressOf(index)));
+    const cluster = new RecordedCluster(harness, names);
+    await until('every drive is usable', async () => (await cluster.#usableDrives()) === names.length, LIMIT_MS);
+    const hasRoom = (name: string): boolean => cluster.#controller.operations.capacity(CLASS, name) > 0;
+    await until('the controller knows all drives', () => names.every(hasRoom), LIMIT_MS);
+    return cluster;
+  }
+
+  #startNode(name: string, address: string): Member {
+    const disks = [{ name: 'nvme0n1', sizeBytes: 4 * GIB, serial: `${name}-0` }];
+    const fake = new FakeNode({ name, fabric: this.#fabric, addresses: [address], disks });
+    const client = new RecordingClient(this.#harness.newClient());
+    const labelSelector = `${NODE_LABEL}=${nodeLabelFor(name)}`;
+    const volumes = createVolumeStore({ client, log: quiet, parsers, watch: QUICK });
+    const devices = createNodeDeviceStore({ client, log: quiet, parsers, watch: { ...QUICK, labelSelector } });
+    const events = new KubeEventRecorder({ client, log: quiet, instance: name, intervalMs: 20 });
+    const role = startNode({
+      kernel: fake.kernel,
+      tools: fake.tools,
+      volumes,
+      devices,
+      nodes: createNodeReader(client),
+      events,
+      me: {
+        nodeName: name,
+        machineID: `machine-of-${name}`,
+        bootID: fake.bootId,
+        hostNqn: hostNqnFor(name),
+        hostID: hostIdFor(name),
+      },
+      policy: { selectors: [{ serial: '*' }], initializeBlank: true },
+      startGraceMs: 5000,
+      preflight: {
+        known: '',
+        fatalFindings: () => Promise.resolve(''),
+        lookAgain: () => Promise.resolve(),
+        onChange: () => undefined,
+      },
+      now: () => new Date().toISOString(),
+      log: quiet,
+      queueFor: (reconcile) => quickQueue(reconcile),
+    });
+    volumes.start();
+    devices.start();
+    return { fake, role, client, events, stores: [volumes, devices] };
+  }
+
+  member(name: string): Member {
+    const member = this.members.get(name);
+    if (member === undefined) throw new Error(`no node ${name}`);
+    return member;
+  }
+
+  async #usableDrives(): Promise<number> {
+    const { items } = await this.#harness.api.list(DEVICES);
+    const isUsable = (status: Record<string, unknown> | undefined): boolean =>
+      ((status?.['conditions'] ?? []) as { readonly type: string; readonly status: string }[]).some(
+        ({ type, status: is }) => type === 'Usable' && is === 'True',
+      );
+    return items.filter(({ status }) => isUsable(status)).length;
+  }
+
+  /** Made, used on one node, moved to another, deleted. */
+  async liveOnce(): Promise<void> {
+    const { operations } = this.#controller;
+    const made = await operations.createVolume({
+      name: VOLUME,
+      requiredBytes: 512 * MIB,
+      limitBytes: 0,
+      parameters: { ...CLASS, pvcName: 'data', pvcNamespace: 'apps', pvName: VOLUME },
+      volumeMode: 'Filesystem',
+      fsType: 'xfs',
+      requisiteNodes: ['node1'],
+      preferredNodes: ['node1'],
+    });
+    for (const node of ['node1', 'node3']) await this.#use(made.metadata.name, node);
+    await operations.deleteVolume(made.metadata.name);
+    await until('it is gone', async () => (await this.#harness.api.list(VOLUMES)).items.length === 0, LIMIT_MS);
+  }
+
+  async #use(volumeId: string, node: string): Promise<void> {
+    const { operations } = this.#controller;
+    const { epoch, attachmentID } = await operations.publishVolume(volumeId, node);
+    const stage = {
+      volumeId,
+      stagingPath: STAGING,
+      access: { kind: 'mount' as const, fsType: 'xfs' as const, mountFlags: [] },
+      readOnly: false,
+      singleWriter: true,
+      publishContext: { epoch: String(epoch), attachmentID },
+    };
+    const { role } = this.member(node);
+    await role.operations.stage(stage, AbortSignal.timeout(LIMIT_MS));
+    await role.operations.unstage(volumeId, STAGING, AbortSignal.timeout(LIMIT_MS));
+    await operations.unpublishVolume(volumeId, node);
+  }
+
+  /** What an object says of its drive is put right: here by somebody's hand, in life after a drive changed. */
+  async correctDrive(node: string): Promise<void> {
+    const path = `${DEVICES}/${node}-nvme0n1`;
+    const { fake, client } = this.member(node);
+    await this.#harness.api.patch(path, { spec: { multiQueue: 77 } });
+    // A new drive makes the node look at once.
+    fake.disks.add(new FakeDisk({ name: 'nvme1n1', sizeBytes: GIB, serial: `${node}-1` }));
+    const isCorrected = (): boolean =>
+      client.accesses.some(({ verb, resource }) => verb === 'update' && resource === 'meshstornodedevices');
+    await until('its object is put right', isCorrected, 2 * LIMIT_MS);
+  }
+
+  /** A drive is pulled: its object goes. */
+  async loseDrive(node: string): Promise<void> {
+    const { disks } = this.member(node).fake;
+    for (const disk of [...disks.disks]) disks.pull(disk);
+    const isListed = async (): Promise<boolean> =>
+      (await this.#harness.api.list(DEVICES)).items.some(({ metadata }) => metadata.name.startsWith(`${node}-`));
+    await until('its object is gone', async () => !(await isListed()), 2 * LIMIT_MS);
+  }
+
+  /** Objects that an older version of the schema has left get a condition by whoever watches them. */
+  async leaveMalformed(node: string): Promise<void> {
+    const apiVersion = 'csi.meshstor.io/v1alpha1';
+    const metadata = { name: 'broken', labels: { [NODE_LABEL]: nodeLabelFor(node) } };
+    this.#harness.server.putRaw({ apiVersion, kind: 'MeshStorVolume', metadata, spec: { capacityBytes: 'much' } });
+    this.#harness.server.putRaw({ apiVersion, kind: 'MeshStorNodeDevice', metadata, spec: { node: 7 } });
+    const clients = [this.controllerClient, this.member(node).client];
+    await until(
+      'all have marked both',
+      () =>
+        clients.every(({ accesses }) =>
+          ['meshstorvolumes/status', 'meshstornodedevices/status'].every((resource) =>
+            accesses.some((access) => access.verb === 'patch' && access.resource === resource),
+          ),
+        ),
+      LIMIT_MS,
+    );
+  }
+
+  /** The same event again is counted up where it is. */
+  async repeatEvents(): Promise<void> {
+    const recorders = [{ client: this.controllerClient, events: this.#controllerEvents }, ...this.members.values()];
+    for (const { client, events } of recorders) {
+      const isCounted = (): boolean =>
+        client.accesses.some(({ verb, resource }) => verb === 'patch' && resource === 'events');
+      await until(
+        'an event is counted up',
+        () => {
+          events.record({ kind: 'MeshStorVolume', name: 'some', uid: '' }, 'Normal', 'Again', 'the same once more');
+          return isCounted();
+        },
+        LIMIT_MS,
+      );
+    }
+  }
+
+  /** The lease of the controller role is won and renewed. */
+  async lead(): Promise<void> {
+    const elector = new LeaderElector({
+      client: this.controllerClient,
+      log: quiet,
+      namespace: 'meshstor',
+      name: 'meshstor-controller',
+      identity: 'controller-0',
+      lead: () => undefined,
+      leaseDurationMs: 900,
+      renewDeadlineMs: 600,
+      retryMs: 20,
+    });
+    elector.start();
+    const isRenewed = (): boolean =>
+      this.controllerClient.accesses.some(({ verb, resource }) => verb === 'update' && resource === 'leases');
+    await until('the lease is renewed', isRenewed, LIMIT_MS);
+    await elector.stop();
+  }
+
+  async stop(): Promise<void> {
+    await this.#controller.stop();
+    await Promise.all([...this.members.values()].map(({ role }) => role.stop()));
+    for (const { stores, events, client } of this.members.values()) {
+      events.close();
+      await Promise.all(stores.map((store) => store.stop()));
+      client.close();
+    }
+    this.#controllerEvents.close();
+    for (const stop of this.#stops) await stop();
+    await this.#harness.close();
+  }
+}
+
+/** What one role asked for. */
+export type Recording = Pick<RecordingClient, 'accesses' | 'writes'>;
+
+export interface Recordings {
+  readonly controller: Recording;
+  /** By node. */
+  readonly nodes: ReadonlyMap<string, Recording>;
+}
+
+async function record(): Promise<Recordings> {
+  const cluster = await RecordedCluster.start(['node1', 'node2', 'node3']);
+  try {
+    await cluster.liveOnce();
+    await cluster.repeatEvents();
+    await cluster.lead();
+    await cluster.leaveMalformed('node2');
+    await cluster.correctDrive('node3');
+    await cluster.loseDrive('node2');
+  } finally {
+    await cluster.stop();
+  }
+  const nodes = [...cluster.members].map(([name, { client }]) => [name, client] as const);
+  return { controller: cluster.controllerClient, nodes: new Map(nodes) };
+}
+
+let recordings: Promise<Recordings> | undefined;
+
+/** Everything that the roles ask for; done once for all tests. */
+export function recordEverything(): Promise<Recordings> {
+  recordings ??= record();
+  return recordings;
+}
