@@ -1,6 +1,6 @@
 // Everything there is to test, from cheap to dear, on a fresh checkout too.
 //
-//   node scripts/test.mjs [--only lint,unit,csi,kube,native,kube-real,lab]
+//   node scripts/test.mjs [--only lint,unit,csi,kube,chart,native,kube-real,lab]
 //
 // The last line is `N passed, N failed, N skipped`; the exit code is 1 when anything failed. With CI=true whatever could not
 // run counts as failed.
@@ -19,7 +19,7 @@ const GROUPS = { lint: ['native-test'], native: ['native-test'], kube: ['kube'],
 
 /** Everything that needs neither tools nor root: all folders of tests but those with a layer of their own. */
 function unitFolders() {
-  const own = new Set(['csi', 'kube', 'native', 'lab', 'fixtures', 'fakes', 'support']);
+  const own = new Set(['csi', 'kube', 'chart', 'native', 'lab', 'fixtures', 'fakes', 'support']);
   const folders = readdirSync(join(root, 'test'), { withFileTypes: true });
   return folders.filter((entry) => entry.isDirectory() && !own.has(entry.name)).map((entry) => `test/${entry.name}`);
 }
@@ -30,6 +30,8 @@ const LAYERS = {
   unit: () => mochaLayer('unit', unitFolders()),
   csi: () => mochaLayer('csi', ['test/csi']),
   kube: () => mochaLayer('kube', ['test/kube'], { without: 'test/kube/real' }),
+  // Builds helm the first time: some minutes.
+  chart: () => mochaLayer('chart', ['test/chart'], { limitMs: 3_000_000 }),
   native: async () => {
     const core = sum(await scriptLayer('scripts/lint.mjs', '--native'), await scriptLayer('scripts/native-test.mjs'));
     return sum(core, await mochaLayer('native', ['test/native']));
