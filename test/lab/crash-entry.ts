@@ -2,8 +2,8 @@
  * The program with a death in it: the node role ends by SIGKILL right after one of its steps. Bundled like the program and run in
  * the guests by the scenario `driver-crash`.
  *
- * Every step that was carried out is a line of STEPS_FILE. KILL_FILE, if there is one, says how many steps are left to the next
- * death, and how many lie between one death and the next.
+ * Every step that was carried out is a line of STEPS_FILE. DEATHS_FILE, if there is one, has a line for each death to come: the
+ * step after which to die. A line is used up by its death, so that a volume goes forward however often a step is repeated.
  */
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { runCli } from '../../src/cli/program.ts';
@@ -11,29 +11,25 @@ import { programVersion } from '../../src/cli/version.ts';
 import { runController } from '../../src/main/run-controller.ts';
 import { runNode } from '../../src/main/run-node.ts';
 import type { StepDone } from '../../src/node/converge.ts';
-import { KILL_FILE, STEPS_FILE } from './crash-files.ts';
+import { DEATHS_FILE, STEPS_FILE } from './crash-files.ts';
 
-interface Deaths {
-  readonly left: number;
-  readonly every: number;
-}
-
-function readDeaths(): Deaths | undefined {
+function deathsToCome(): string[] {
   try {
-    const [left = 0, every = 0] = readFileSync(KILL_FILE, 'utf8').split(' ').map(Number);
-    return { left, every };
+    return readFileSync(DEATHS_FILE, 'utf8').split('\n');
   } catch {
-    return undefined;
+    return [];
   }
 }
 
 function onStep({ operation, step }: StepDone): void {
-  appendFileSync(STEPS_FILE, `${operation}:${step}\n`);
-  const deaths = readDeaths();
-  if (deaths === undefined) return;
-  const { left, every } = deaths;
-  writeFileSync(KILL_FILE, `${left > 1 ? left - 1 : every} ${every}`);
-  if (left <= 1) process.kill(process.pid, 'SIGKILL');
+  const line = `${operation}:${step}`;
+  appendFileSync(STEPS_FILE, `${line}\n`);
+  const deaths = deathsToCome();
+  const at = deaths.indexOf(line);
+  if (at < 0) return;
+  deaths.splice(at, 1);
+  writeFileSync(DEATHS_FILE, deaths.join('\n'));
+  process.kill(process.pid, 'SIGKILL');
 }
 
 const done = (role: Promise<void>): Promise<number> => role.then(() => 0);
