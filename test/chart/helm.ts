@@ -36,7 +36,7 @@ export const BUILD_LIMIT_MS = 45 * 60_000;
 const paths = new Map<string, string>();
 
 /** Where a tool is; it is built first if need be, so call it once in a hook with `BUILD_LIMIT_MS`. */
-export function toolPath(name: 'helm' | 'kubeconform'): string {
+export function toolPath(name: 'helm' | 'kubeconform' | 'etcd' | 'kube-apiserver' | 'kubectl'): string {
   const known = paths.get(name);
   if (known !== undefined) return known;
   const options = { cwd: REPO_ROOT, encoding: 'utf8', timeout: BUILD_LIMIT_MS } as const;
@@ -48,9 +48,15 @@ export function toolPath(name: 'helm' | 'kubeconform'): string {
 }
 
 export function helm(...args: readonly string[]): Outcome {
+  return helmOn('', ...args);
+}
+
+/** Helm on the cluster of a kubeconfig. */
+export function helmOn(kubeconfig: string, ...args: readonly string[]): Outcome {
   // Settings and credentials of whoever runs the tests do not count.
-  const env = { ...process.env, HELM_CONFIG_HOME: '/nonexistent', HELM_CACHE_HOME: '/nonexistent', KUBECONFIG: '' };
-  const { status, stdout, stderr } = spawnSync(toolPath('helm'), args, { encoding: 'utf8', timeout: 60_000, env });
+  const own = { HELM_CONFIG_HOME: '/nonexistent', HELM_CACHE_HOME: '/nonexistent', KUBECONFIG: kubeconfig };
+  const options = { encoding: 'utf8', timeout: 120_000, env: { ...process.env, ...own } } as const;
+  const { status, stdout, stderr } = spawnSync(toolPath('helm'), args, options);
   return { ok: status === 0, stdout, stderr };
 }
 
