@@ -15,6 +15,7 @@ import { MIB } from '../support/units.ts';
 import { guardTable } from './dm-tables.ts';
 import { encodeStamp } from './stamp.ts';
 import type { Tools } from './tools.ts';
+import { unmount } from './unmount.ts';
 import { verifyLocalLeg, verifyRemoteLeg } from './verify-device.ts';
 
 export interface ConsumerActs {
@@ -205,7 +206,7 @@ export async function actStageStep(
       await ensureDirectory(step.target);
       return kernel.mount(step.array, step.target, step.fsType, step.options);
     case 'unmount':
-      return kernel.unmount(step.target);
+      return unmount(kernel, step.target);
     case 'failGuard':
       return kernel.messageDm(step.name, 'fail_if_no_path');
     case 'stopArray':
@@ -217,7 +218,7 @@ export async function actUnstageStep(acts: ConsumerActs, volumeId: string, step:
   const { kernel } = acts;
   switch (step.kind) {
     case 'unmount':
-      return kernel.unmount(step.target);
+      return unmount(kernel, step.target);
     case 'shutdownFilesystem':
       return kernel.shutdownFilesystem(step.mountPoint);
     case 'failGuard':
@@ -272,7 +273,7 @@ export async function actPublishStep(acts: ConsumerActs, step: PublishStep): Pro
       }
       return acts.kernel.bindMount(step.source, step.target, step.readOnly);
     case 'unmount':
-      return acts.kernel.unmount(step.target);
+      return unmount(acts.kernel, step.target);
     case 'removePath':
       return removePath(step.path);
   }

@@ -16,9 +16,14 @@ async function orUndefined<T>(work: Promise<T>): Promise<T | undefined> {
   }
 }
 
+/** What a process holds of the file tree: its descriptors, where it stands, its root, its program. */
+async function heldBy(folder: string): Promise<readonly string[]> {
+  const fds = (await orUndefined(readdir(join(folder, 'fd')))) ?? [];
+  return [...fds.map((fd) => join(folder, 'fd', fd)), ...['cwd', 'root', 'exe'].map((name) => join(folder, name))];
+}
+
 async function hasOpen(folder: string, dev: number): Promise<boolean> {
-  for (const fd of (await orUndefined(readdir(join(folder, 'fd')))) ?? []) {
-    const path = join(folder, 'fd', fd);
+  for (const path of await heldBy(folder)) {
     const target = await orUndefined(readlink(path));
     // Only real files: stat on a socket or a pipe says nothing, and a file on a dead network filesystem could hang.
     if (target?.startsWith('/') !== true) continue;
@@ -33,16 +38,26 @@ async function hasMounted(folder: string, devNumber: string): Promise<boolean> {
   return text.split('\n').some((line) => line.split(' ')[2] === devNumber);
 }
 
+async function processes(procRoot: string, isWanted: (folder: string) => Promise<boolean>): Promise<readonly string[]> {
+  const own = String(process.pid);
+  const found: string[] = [];
+  for (const pid of (await readdir(procRoot)).filter((name) => /^\d+$/.test(name) && name !== own)) {
+    const folder = join(procRoot, pid);
+    if (!(await isWanted(folder))) continue;
+    const name = ((await orUndefined(readFile(join(folder, 'comm'), 'utf8'))) ?? 'unknown').trim();
+    found.push(`${name} (${pid})`);
+  }
+  return found;
+}
+
 /** `name (pid)` of every process but this one; mounts count for the processes in whose mount namespace they are. */
 export async function findOpeners(devNumber: string, procRoot = '/proc'): Promise<readonly string[]> {
   const dev = makeDev(devNumber);
-  const own = String(process.pid);
-  const openers: string[] = [];
-  for (const pid of (await readdir(procRoot)).filter((name) => /^\d+$/.test(name) && name !== own)) {
-    const folder = join(procRoot, pid);
-    if (!(await hasOpen(folder, dev)) && !(await hasMounted(folder, devNumber))) continue;
-    const name = ((await orUndefined(readFile(join(folder, 'comm'), 'utf8'))) ?? 'unknown').trim();
-    openers.push(`${name} (${pid})`);
-  }
-  return openers;
+  return processes(procRoot, async (folder) => (await hasOpen(folder, dev)) || hasMounted(folder, devNumber));
+}
+
+/** As `findOpeners`, but who merely sees a mount of it does not count: those who keep that mount from being taken away. */
+export async function findUsers(devNumber: string, procRoot = '/proc'): Promise<readonly string[]> {
+  const dev = makeDev(devNumber);
+  return processes(procRoot, (folder) => hasOpen(folder, dev));
 }

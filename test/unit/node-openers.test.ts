@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { findOpeners } from '../../src/node/openers.ts';
+import { findOpeners, findUsers } from '../../src/node/openers.ts';
 
 /** `/dev/zero`, on every Linux. */
 const ZERO = '1:5';
@@ -12,6 +12,7 @@ const NONE = '259:77';
 interface Process {
   readonly comm?: string;
   readonly fds?: readonly string[];
+  readonly cwd?: string;
   /** Of its mount namespace. */
   readonly mounts?: readonly string[];
 }
@@ -31,11 +32,12 @@ describe('the openers of a device', () => {
     rmSync(root, { recursive: true, force: true });
   });
 
-  function run(pid: number, { comm, fds = [], mounts = [] }: Process): void {
+  function run(pid: number, { comm, fds = [], cwd, mounts = [] }: Process): void {
     const folder = join(proc, String(pid));
     mkdirSync(join(folder, 'fd'), { recursive: true });
     if (comm !== undefined) writeFileSync(join(folder, 'comm'), `${comm}\n`);
     fds.forEach((target, fd) => symlinkSync(target, join(folder, 'fd', String(fd))));
+    if (cwd !== undefined) symlinkSync(cwd, join(folder, 'cwd'));
     const lines = mounts.map((devNumber, id) => `${20 + id} 1 ${devNumber} / /mnt/${id} rw - xfs /dev/x rw`);
     writeFileSync(join(folder, 'mountinfo'), `${lines.join('\n')}\n`);
   }
@@ -69,6 +71,14 @@ describe('the openers of a device', () => {
     run(100, { comm: 'pause', mounts: ['0:21', NONE] });
     run(200, { comm: 'other', mounts: ['0:21', '259:7'] });
     expect(await findOpeners(NONE, proc)).to.deep.equal(['pause (100)']);
+  });
+
+  it('are those who stand in it, and users are not those who merely see a mount of it', async () => {
+    const device = filesystemOf(root);
+    run(100, { comm: 'shell', cwd: root });
+    run(200, { comm: 'bystander', mounts: [device] });
+    expect(await findOpeners(device, proc)).to.deep.equal(['shell (100)', 'bystander (200)']);
+    expect(await findUsers(device, proc)).to.deep.equal(['shell (100)']);
   });
 
   it('do not include this process, and one without a name is named by its pid', async () => {

@@ -82,6 +82,7 @@ async function usedByProgram({ cluster, note }: ScenarioContext, driver: Driver,
     csi.node.NodeUnstageVolume({ volumeId, stagingTargetPath: stagingPath }, { deadlineMs: CALL_LIMIT_MS });
   const { code, message } = await refusal(`unstaging ${volumeId} at ${stagingPath}`, call);
   note(`${code}: ${message}`);
+  if (code !== 'UNAVAILABLE' || !message.includes('sleep (')) throw new Error('the answer does not name the program');
   await node1.run(`grep -q record ${stagingPath}/records`);
   await user.kill();
   await driver.kubelet.publish({ ...volume, targetPath, access });
