@@ -6,17 +6,20 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { createKubeClient } from '../../src/kube/index.ts';
 import { Api, DEVICES, failure, VOLUMES, volumeSpec } from '../kube/contract/server.ts';
 import { until } from '../kube/harness.ts';
 import type { ControlPlane } from '../kube/real/control-plane.ts';
 import { startControlPlane } from '../kube/real/control-plane.ts';
 import type { Outcome } from './helm.ts';
 import { BUILD_LIMIT_MS, CHART, helmOn, REGISTRIES, toolPath } from './helm.ts';
+import { addressOf, CONTROLLER, nodeObject, RecordedCluster } from './recorded-cluster.ts';
 
 const NAMESPACE = 'storage';
 const ACCOUNT = 'release-meshstor-node';
 const CRDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 const ROLES = '/apis/rbac.authorization.k8s.io/v1/clusterroles';
+const NODES = ['node1', 'node2', 'node3'];
 const STEP_MS = 180_000;
 
 const DEVICE_SPEC = {
@@ -56,8 +59,8 @@ describe('the chart on a real API server', () => {
     return outcome;
   }
 
-  /** A client with the token that the node role's pod on this node has. */
-  async function onNode(node: string): Promise<Api> {
+  /** With the token that the node role's pod on this node has. */
+  async function kubeconfigOn(node: string): Promise<string> {
     const pods = `/api/v1/namespaces/${NAMESPACE}/pods`;
     const name = `pod-on-${node}`;
     const containers = [{ name: 'meshstor', image: 'registry.example.org/meshstor' }];
@@ -68,8 +71,7 @@ describe('the chart on a real API server', () => {
     const path = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/${ACCOUNT}/token`;
     const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: request };
     const { status } = await plane.api.create(path, body);
-    const kubeconfig = plane.kubeconfigFor(name, (status as { readonly token: string }).token);
-    return new Api(kubeconfig);
+    return plane.kubeconfigFor(name, (status as { readonly token: string }).token);
   }
 
   /** An older chart: its definitions lack a field that the present ones have. */
@@ -95,8 +97,8 @@ describe('the chart on a real API server', () => {
     process.env['MESHSTOR_KUBE_TOOLS'] ??= JSON.stringify(tools);
     old = olderChart();
     plane = await startControlPlane();
-    for (const name of ['node1', 'node2', 'node3']) {
-      await plane.api.create('/api/v1/nodes', { apiVersion: 'v1', kind: 'Node', metadata: { name } });
+    for (const [index, name] of NODES.entries()) {
+      await plane.api.create('/api/v1/nodes', nodeObject(name, addressOf(index)));
     }
   });
 
@@ -129,6 +131,7 @@ describe('the chart on a real API server', () => {
     let node2: Api;
     let node3: Api;
     const clients: Api[] = [];
+    const kubeconfigs = new Map<string, string>();
     const path = `${VOLUMES}/pvc-1`;
 
     before(async function () {
@@ -139,9 +142,8 @@ describe('the chart on a real API server', () => {
           () => false,
         );
       });
-      node1 = await onNode('node1');
-      node2 = await onNode('node2');
-      node3 = await onNode('node3');
+      for (const node of NODES) kubeconfigs.set(node, await kubeconfigOn(node));
+      [node1, node2, node3] = NODES.map((node) => new Api(kubeconfigs.get(node) ?? '')) as [Api, Api, Api];
       clients.push(node1, node2, node3);
       await plane.api.create(VOLUMES, {
         apiVersion: 'csi.meshstor.io/v1alpha1',
@@ -243,16 +245,41 @@ describe('the chart on a real API server', () => {
       expect(refused.message).to.match(/does not say from which node/);
       api.client.close();
     }).timeout(STEP_MS);
+
+    it('lets both roles do all their work', async () => {
+      // What the other tests left is no volume of these nodes.
+      await plane.api.patch(path, { metadata: { finalizers: null } });
+      await plane.api.delete(path);
+      await plane.api.delete(`${DEVICES}/node1-nvme0n1`);
+      const token = await plane.tokenOfAccount(NAMESPACE, 'release-meshstor-controller');
+      kubeconfigs.set(CONTROLLER, plane.kubeconfigFor(CONTROLLER, token));
+      const clientOf = (who: string) => createKubeClient({ kubeconfig: kubeconfigs.get(who) ?? '' });
+      const cluster = await RecordedCluster.start({ api: plane.api, clientOf }, NODES);
+      try {
+        await cluster.liveOnce();
+        await cluster.repeatEvents();
+        await cluster.lead(NAMESPACE);
+        await cluster.correctDrive('node3');
+        await cluster.loseDrive('node2');
+      } finally {
+        await cluster.stop();
+      }
+    }).timeout(STEP_MS);
   });
 
   describe('at its end', () => {
     it('leaves the definitions and what is recorded when it is uninstalled, and takes them up again', async () => {
+      const kept = await plane.api.create(VOLUMES, {
+        apiVersion: 'csi.meshstor.io/v1alpha1',
+        kind: 'MeshStorVolume',
+        metadata: { name: 'pvc-kept' },
+        spec: volumeSpec(),
+      });
       const { stdout } = helm('uninstall', 'release');
       expect(stdout).to.match(/meshstorvolumes\.csi\.meshstor\.io/);
       expect((await failure(plane.api.get(`${ROLES}/release-meshstor-node`))).kind).to.equal('notFound');
-      const kept = await plane.api.get(`${VOLUMES}/pvc-1`);
       helm('install', 'release', CHART, ...REGISTRIES);
-      expect((await plane.api.get(`${VOLUMES}/pvc-1`)).metadata.uid).to.equal(kept.metadata.uid);
+      expect((await plane.api.get(`${VOLUMES}/pvc-kept`)).metadata.uid).to.equal(kept.metadata.uid);
       expect(await shortNames()).to.deep.equal(['msvol']);
     }).timeout(STEP_MS);
   });

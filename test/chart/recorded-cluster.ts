@@ -1,11 +1,11 @@
 /**
- * The real roles over fake kernels and the API server's stand-in, each with a client that notes what it asks for. One life of a
- * volume and whatever else makes a role speak to the API.
+ * The real roles over fake kernels and an API server, stand-in or real, each with a client that notes what it asks for. One life of
+ * a volume and whatever else makes a role speak to the API.
  */
 import { hostIdFor, hostNqnFor, NODE_LABEL, nodeLabelFor } from '../../src/api/names.ts';
 import type { Controller } from '../../src/controller/controller.ts';
 import { startController } from '../../src/controller/controller.ts';
-import type { KubeStore } from '../../src/kube/index.ts';
+import type { KubeClient, KubeStore } from '../../src/kube/index.ts';
 import {
   createNodeDeviceStore,
   createNodeReader,
@@ -23,9 +23,10 @@ import { GIB, MIB } from '../../src/support/units.ts';
 import { FakeDisk } from '../fakes/fake-disks.ts';
 import { FakeFabric } from '../fakes/fake-fabric.ts';
 import { FakeNode } from '../fakes/fake-node.ts';
+import type { Api } from '../kube/contract/server.ts';
 import { DEVICES, VOLUMES } from '../kube/contract/server.ts';
-import type { Harness } from '../kube/harness.ts';
 import { createHarness, QUICK, quiet, until } from '../kube/harness.ts';
+import type { JsonObject } from '../lab/api-server/json.ts';
 import { CLASS } from '../roles/in-process-cluster.ts';
 import { RecordingClient } from './recording-client.ts';
 
@@ -51,11 +52,22 @@ function quickQueue(reconcile: (key: string) => Promise<{ readonly requeueAfterM
   });
 }
 
-function addressOf(index: number): string {
+/** An API server with the nodes and our kinds in it. */
+export interface World {
+  readonly api: Api;
+  /** The client of the controller role, or of the role on a node. */
+  clientOf(who: string): KubeClient;
+  /** Puts an object in place that no API server would take; undefined where that cannot be done. */
+  readonly putRaw?: (object: JsonObject) => void;
+}
+
+export const CONTROLLER = 'controller';
+
+export function addressOf(index: number): string {
   return `10.0.0.${index + 1}`;
 }
 
-function nodeObject(name: string, address: string): unknown {
+export function nodeObject(name: string, address: string): unknown {
   return {
     apiVersion: 'v1',
     kind: 'Node',
@@ -71,16 +83,16 @@ function nodeObject(name: string, address: string): unknown {
 export class RecordedCluster {
   readonly controllerClient: RecordingClient;
   readonly members = new Map<string, Member>();
-  readonly #harness: Harness;
+  readonly #world: World;
   readonly #fabric = new FakeFabric();
   readonly #controller: Controller;
   readonly #controllerEvents: KubeEventRecorder;
   readonly #stops: (() => Promise<void>)[] = [];
 
-  private constructor(harness: Harness, names: readonly string[]) {
-    this.#harness = harness;
+  private constructor(world: World, names: readonly string[]) {
+    this.#world = world;
     names.forEach((name, index) => this.members.set(name, this.#startNode(name, addressOf(index))));
-    const client = new RecordingClient(harness.newClient());
+    const client = new RecordingClient(world.clientOf(CONTROLLER));
     this.controllerClient = client;
     const volumes = createVolumeStore({ client, log: quiet, parsers, watch: QUICK });
     const devices = createNodeDeviceStore({ client, log: quiet, parsers, watch: QUICK });
@@ -101,11 +113,9 @@ export class RecordedCluster {
     }
   }
 
-  static async start(names: readonly string[]): Promise<RecordedCluster> {
-    const harness = await createHarness();
-    for (const [index, name] of names.entries())
-      await harness.api.create('/api/v1/nodes', nodeObject(name, addressOf(index)));
-    const cluster = new RecordedCluster(harness, names);
+  /** Ready to place volumes. Whoever made the world ends it after `stop`. */
+  static async start(world: World, names: readonly string[]): Promise<RecordedCluster> {
+    const cluster = new RecordedCluster(world, names);
     await until('every drive is usable', async () => (await cluster.#usableDrives()) === names.length, LIMIT_MS);
     const hasRoom = (name: string): boolean => cluster.#controller.operations.capacity(CLASS, name) > 0;
     await until('the controller knows all drives', () => names.every(hasRoom), LIMIT_MS);
@@ -115,7 +125,7 @@ export class RecordedCluster {
   #startNode(name: string, address: string): Member {
     const disks = [{ name: 'nvme0n1', sizeBytes: 4 * GIB, serial: `${name}-0` }];
     const fake = new FakeNode({ name, fabric: this.#fabric, addresses: [address], disks });
-    const client = new RecordingClient(this.#harness.newClient());
+    const client = new RecordingClient(this.#world.clientOf(name));
     const labelSelector = `${NODE_LABEL}=${nodeLabelFor(name)}`;
     const volumes = createVolumeStore({ client, log: quiet, parsers, watch: QUICK });
     const devices = createNodeDeviceStore({ client, log: quiet, parsers, watch: { ...QUICK, labelSelector } });
@@ -158,7 +168,7 @@ export class RecordedCluster {
   }
 
   async #usableDrives(): Promise<number> {
-    const { items } = await this.#harness.api.list(DEVICES);
+    const { items } = await this.#world.api.list(DEVICES);
     const isUsable = (status: Record<string, unknown> | undefined): boolean =>
       ((status?.['conditions'] ?? []) as { readonly type: string; readonly status: string }[]).some(
         ({ type, status: is }) => type === 'Usable' && is === 'True',
@@ -181,7 +191,9 @@ export class RecordedCluster {
     });
     for (const node of ['node1', 'node3']) await this.#use(made.metadata.name, node);
     await operations.deleteVolume(made.metadata.name);
-    await until('it is gone', async () => (await this.#harness.api.list(VOLUMES)).items.length === 0, LIMIT_MS);
+    const isListed = async (): Promise<boolean> =>
+      (await this.#world.api.list(VOLUMES)).items.some(({ metadata }) => metadata.name === VOLUME);
+    await until('it is gone', async () => !(await isListed()), LIMIT_MS);
   }
 
   async #use(volumeId: string, node: string): Promise<void> {
@@ -205,7 +217,7 @@ export class RecordedCluster {
   async correctDrive(node: string): Promise<void> {
     const path = `${DEVICES}/${node}-nvme0n1`;
     const { fake, client } = this.member(node);
-    await this.#harness.api.patch(path, { spec: { multiQueue: 77 } });
+    await this.#world.api.patch(path, { spec: { multiQueue: 77 } });
     // A new drive makes the node look at once.
     fake.disks.add(new FakeDisk({ name: 'nvme1n1', sizeBytes: GIB, serial: `${node}-1` }));
     const isCorrected = (): boolean =>
@@ -218,7 +230,7 @@ export class RecordedCluster {
     const { disks } = this.member(node).fake;
     for (const disk of [...disks.disks]) disks.pull(disk);
     const isListed = async (): Promise<boolean> =>
-      (await this.#harness.api.list(DEVICES)).items.some(({ metadata }) => metadata.name.startsWith(`${node}-`));
+      (await this.#world.api.list(DEVICES)).items.some(({ metadata }) => metadata.name.startsWith(`${node}-`));
     await until('its object is gone', async () => !(await isListed()), 2 * LIMIT_MS);
   }
 
@@ -226,8 +238,8 @@ export class RecordedCluster {
   async leaveMalformed(node: string): Promise<void> {
     const apiVersion = 'csi.meshstor.io/v1alpha1';
     const metadata = { name: 'broken', labels: { [NODE_LABEL]: nodeLabelFor(node) } };
-    this.#harness.server.putRaw({ apiVersion, kind: 'MeshStorVolume', metadata, spec: { capacityBytes: 'much' } });
-    this.#harness.server.putRaw({ apiVersion, kind: 'MeshStorNodeDevice', metadata, spec: { node: 7 } });
+    this.#world.putRaw?.({ apiVersion, kind: 'MeshStorVolume', metadata, spec: { capacityBytes: 'much' } });
+    this.#world.putRaw?.({ apiVersion, kind: 'MeshStorNodeDevice', metadata, spec: { node: 7 } });
     const clients = [this.controllerClient, this.member(node).client];
     await until(
       'all have marked both',
@@ -259,11 +271,11 @@ export class RecordedCluster {
   }
 
   /** The lease of the controller role is won and renewed. */
-  async lead(): Promise<void> {
+  async lead(namespace = 'meshstor'): Promise<void> {
     const elector = new LeaderElector({
       client: this.controllerClient,
       log: quiet,
-      namespace: 'meshstor',
+      namespace,
       name: 'meshstor-controller',
       identity: 'controller-0',
       lead: () => undefined,
@@ -288,7 +300,6 @@ export class RecordedCluster {
     }
     this.#controllerEvents.close();
     for (const stop of this.#stops) await stop();
-    await this.#harness.close();
   }
 }
 
@@ -302,19 +313,32 @@ export interface Recordings {
 }
 
 async function record(): Promise<Recordings> {
-  const cluster = await RecordedCluster.start(['node1', 'node2', 'node3']);
+  const names = ['node1', 'node2', 'node3'];
+  const harness = await createHarness();
+  const { api, server } = harness;
+  for (const [index, name] of names.entries()) await api.create('/api/v1/nodes', nodeObject(name, addressOf(index)));
+  const world = {
+    api,
+    clientOf: () => harness.newClient(),
+    putRaw: (object: JsonObject) => void server.putRaw(object),
+  };
   try {
-    await cluster.liveOnce();
-    await cluster.repeatEvents();
-    await cluster.lead();
-    await cluster.leaveMalformed('node2');
-    await cluster.correctDrive('node3');
-    await cluster.loseDrive('node2');
+    const cluster = await RecordedCluster.start(world, names);
+    try {
+      await cluster.liveOnce();
+      await cluster.repeatEvents();
+      await cluster.lead();
+      await cluster.leaveMalformed('node2');
+      await cluster.correctDrive('node3');
+      await cluster.loseDrive('node2');
+    } finally {
+      await cluster.stop();
+    }
+    const nodes = [...cluster.members].map(([name, { client }]) => [name, client] as const);
+    return { controller: cluster.controllerClient, nodes: new Map(nodes) };
   } finally {
-    await cluster.stop();
+    await harness.close();
   }
-  const nodes = [...cluster.members].map(([name, { client }]) => [name, client] as const);
-  return { controller: cluster.controllerClient, nodes: new Map(nodes) };
 }
 
 let recordings: Promise<Recordings> | undefined;
