@@ -21,7 +21,8 @@ const PREFIX = '#/definitions/';
 /** The document of the pinned Kubernetes. */
 function openApiDocument(): { readonly definitions: Readonly<Record<string, Schema>> } {
   const cwd = join(REPO_ROOT, 'test', 'kube', 'tools', 'kubernetes');
-  const options = { cwd, encoding: 'utf8', timeout: DOWNLOAD_LIMIT_MS } as const;
+  const env = { ...process.env, GOTOOLCHAIN: 'local', GOWORK: 'off' };
+  const options = { cwd, env, encoding: 'utf8', timeout: DOWNLOAD_LIMIT_MS } as const;
   const { status, stdout, stderr } = spawnSync('go', ['mod', 'download', '-json', 'k8s.io/kubernetes'], options);
   if (status !== 0) throw new Error(`go mod download: ${stderr}${stdout}`);
   const { Dir } = JSON.parse(stdout) as { readonly Dir: string };
