@@ -1,11 +1,10 @@
 /** What a node does for the partitions of a volume that it holds: makes, serves and removes them (SPEC §5, §7.5, §7.11, §7.13). */
-import type { GptState } from '../api/kernel.ts';
 import { partitionLabelFor } from '../api/names.ts';
 import { isSameDrive } from '../api/node-device.ts';
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import { planGrant, revokeSteps } from './grant.ts';
 import type { HolderStep } from './steps.ts';
-import { describeMember, refuse, sortedBy, wait, refuseBehind } from './view.ts';
+import { describeMember, refuse, sortedBy, wait, refuseBehind, whyUnseen } from './view.ts';
 import type { DriveTableSeen, HolderWorld, LocalPartitionSeen, Plan } from './world.ts';
 
 /** What one entry needs: steps, or what it waits for, or nothing. */
@@ -94,24 +93,16 @@ function cutOff(world: HolderWorld, entry: PartitionStatus): readonly HolderStep
   ];
 }
 
-const READABLE: ReadonlySet<GptState> = new Set(['valid', 'primary-only', 'backup-only', 'differ', 'blank']);
-
-/** Not seen is not gone: only a table that was read says that a partition is not there. */
-function whyUnseen(world: HolderWorld, entry: PartitionStatus): string | undefined {
-  const drive = world.drives.find((drive) => isSameDrive(drive, entry));
-  if (drive === undefined) return `its drive (serial ${entry.serial}) is not here: it is not known to be wiped`;
-  if (drive.isUnreadable !== true && READABLE.has(drive.gptState)) return undefined;
-  return `the partition table of ${drive.diskPath} cannot be read: it is not known to be wiped`;
-}
-
 function planRemoval(world: HolderWorld, entry: PartitionStatus, partition: LocalPartitionSeen | undefined): EntryPlan {
   const { partitionUUID } = entry;
   const user = world.array?.members.find((member) => member.partitionUUID === partitionUUID);
   if (user !== undefined) return waitingFor(entry, `array ${world.array?.name ?? ''} still has it as a member`);
   const cut = cutOff(world, entry);
   if (partition === undefined) {
-    const unseen = whyUnseen(world, entry);
-    if (unseen !== undefined) return { ...waitingFor(entry, unseen), steps: cut };
+    const unseen = whyUnseen(world.drives, entry);
+    if (unseen !== undefined) {
+      return { ...waitingFor(entry, `${unseen}: it is not known to be wiped`), steps: cut };
+    }
     return doing(...cut, { kind: 'recordRemoved', partitionUUID });
   }
   if (partition.foreignHolders.length > 0) return { ...waitingFor(entry, heldBy(partition)), steps: cut };

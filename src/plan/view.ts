@@ -1,6 +1,17 @@
 /** What several planners ask of a world, and the shapes of their answers. */
+import type { GptState } from '../api/kernel.ts';
+import { isSameDrive } from '../api/node-device.ts';
 import type { MeshStorVolume, PartitionStatus, VolumeStatus } from '../api/volume.ts';
-import type { ArraySeen, ExportSeen, ImportSeen, LegSeen, LocalPartitionSeen, NodeIdentity, Plan } from './world.ts';
+import type {
+  ArraySeen,
+  DriveTableSeen,
+  ExportSeen,
+  ImportSeen,
+  LegSeen,
+  LocalPartitionSeen,
+  NodeIdentity,
+  Plan,
+} from './world.ts';
 
 type Refusal = Extract<Plan<never>, { kind: 'refuse' }>;
 
@@ -157,4 +168,21 @@ export function notConsumerReason(volume: MeshStorVolume, me: NodeIdentity): str
 /** A guard that holds I/O back when its path goes, and has a path (SPEC §7.2). */
 export function isHealthyGuard(leg: LegSeen): boolean {
   return leg.kind === 'guard' && leg.queues && leg.pathState === 'active' && !leg.suspended;
+}
+
+const READABLE: ReadonlySet<GptState> = new Set(['valid', 'primary-only', 'backup-only', 'differ', 'blank']);
+
+/**
+ * Why a partition that was not seen may be there all the same; undefined when it is gone. Only tables that were read say so: those
+ * of every namespace that may be meant, since an entry of an older version names none.
+ */
+export function whyUnseen(drives: readonly DriveTableSeen[], entry: PartitionStatus): string | undefined {
+  const meant = drives.filter((drive) => isSameDrive(drive, entry));
+  if (meant.length === 0) return `its drive (serial ${entry.serial}) is not here`;
+  const unread = sortedBy(
+    meant.filter(({ isUnreadable, gptState }) => isUnreadable === true || !READABLE.has(gptState)),
+    ({ diskPath }) => diskPath,
+  );
+  if (unread.length === 0) return undefined;
+  return `the partition table of ${unread.map(({ diskPath }) => diskPath).join(', ')} cannot be read`;
 }

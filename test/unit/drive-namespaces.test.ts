@@ -1,10 +1,17 @@
 /** Two namespaces of one controller have one serial number: they are two drives everywhere. */
 import { expect } from 'chai';
+import { ALLOW_DRIVE_ANNOTATION, nodeDeviceNameFor } from '../../src/api/names.ts';
+import type { MeshStorNodeDevice } from '../../src/api/node-device.ts';
 import { driveKey } from '../../src/node/drive-policy.ts';
+import { Inventory } from '../../src/node/inventory.ts';
 import { planHolder } from '../../src/plan/holding.ts';
 import type { DriveTableSeen, HolderWorld } from '../../src/plan/world.ts';
 import { isSameDrive } from '../../src/api/node-device.ts';
-import type { PartitionState } from '../../src/api/volume.ts';
+import type { MeshStorVolume, PartitionState } from '../../src/api/volume.ts';
+import { GIB } from '../../src/support/units.ts';
+import { FakeFabric } from '../fakes/fake-fabric.ts';
+import { FakeNode } from '../fakes/fake-node.ts';
+import { FakeServer, FakeStore } from '../fakes/fake-store.ts';
 import { ModelCluster } from '../support/model-cluster.ts';
 
 /** A holder whose entry is on namespace 2 of a drive; what of the drive is there is given. */
@@ -26,6 +33,7 @@ function world(
 }
 
 const FIRST = { nsid: 1, device: 'nvme0n1' };
+const SECOND = { nsid: 2, device: 'nvme0n2' };
 
 describe('two namespaces with one serial number', () => {
   it('are told apart when a partition is made, whatever their names are now', () => {
@@ -45,6 +53,31 @@ describe('two namespaces with one serial number', () => {
   it('are told apart when a partition goes: one that is not seen is not known to be wiped', () => {
     expect(planHolder(world('Deleting', [FIRST])).kind).to.equal('wait');
     const plan = planHolder(world('Deleting', [FIRST, { nsid: 2, device: 'nvme0n2' }]));
+    expect(plan.kind === 'steps' && plan.steps[0]).to.include({ kind: 'recordRemoved' });
+  });
+
+  it('are both read before the partition of an entry of an older version, which names neither, is said to be gone', () => {
+    const both = world('Deleting', [FIRST, SECOND]);
+    const withTables = (...unreadable: readonly boolean[]): HolderWorld => ({
+      ...both,
+      volume: {
+        ...both.volume,
+        status: {
+          ...both.volume.status!,
+          partitions: both.volume.status!.partitions.map(({ nsid: _, ...entry }) => entry),
+        },
+      },
+      drives: both.drives.map((drive, index) => ({ ...drive, isUnreadable: unreadable[index] === true })),
+    });
+    for (const unreadable of [
+      [false, true],
+      [true, false],
+    ]) {
+      const plan = planHolder(withTables(...unreadable));
+      const hanging = unreadable[0] === true ? 'nvme0n1' : 'nvme0n2';
+      expect(plan.kind === 'wait' && plan.reason).to.contain(`/dev/${hanging} cannot be read`);
+    }
+    const plan = planHolder(withTables(false, false));
     expect(plan.kind === 'steps' && plan.steps[0]).to.include({ kind: 'recordRemoved' });
   });
 
