@@ -52,9 +52,15 @@ const SHORT_WATCH_MS = 1_000;
 const EXPIRED_LISTS = 3;
 
 /**
+ * Nothing came, no bookmark either. A server that is younger than the version asked for, as after a restored backup, says
+ * nothing until it has caught up: only a list shows what there is.
+ */
+class SilentWatchError extends Error {}
+
+/**
  * List and watch that never goes silent: it ends only by `stop()`. Watches go on from the last version seen, list anew when
- * the server has forgotten that version, and are given up when nothing comes for too long or when another request of the
- * same client got no answer.
+ * the server has forgotten that version or when nothing comes for too long, and are given up when another request of the same
+ * client got no answer.
  */
 export class Watch {
   readonly synced: Promise<void>;
@@ -107,7 +113,7 @@ export class Watch {
         else await this.#watch();
       } catch (error) {
         if (this.#stopping.signal.aborted) return;
-        if (isVersionGone(error)) this.#version = undefined;
+        if (isVersionGone(error) || error instanceof SilentWatchError) this.#version = undefined;
         const delayMs = Math.max(this.#backOff.next(), retryAfterOf(error));
         const message = error instanceof Error ? error.message : String(error);
         const { log, what } = this.#options;
@@ -184,7 +190,7 @@ export class Watch {
         this.#backOff.reset();
       }
     } catch (error) {
-      throw guard.reason === undefined ? error : new Error(`watching ${what}: ${guard.reason}`, { cause: error });
+      throw guard.reason ?? error;
     } finally {
       guard.release();
     }
@@ -195,20 +201,23 @@ export class Watch {
   }
 
   /** Cuts the stream on stop, on silence, and when another request finds the server gone. */
-  #guard(): { signal: AbortSignal; rearm: () => void; release: () => void; readonly reason: string | undefined } {
-    const { stallMs, client } = this.#options;
+  #guard(): { signal: AbortSignal; rearm: () => void; release: () => void; readonly reason: Error | undefined } {
+    const { stallMs, client, what } = this.#options;
     const cut = new AbortController();
-    let reason: string | undefined;
-    const fail = (why: string) => {
+    let reason: Error | undefined;
+    const fail = (why: Error) => {
       reason ??= why;
       cut.abort();
     };
     const stop = () => {
       cut.abort();
     };
-    const arm = () => this.#clock.after(stallMs, () => fail(`nothing came for ${stallMs} ms`));
+    const arm = () =>
+      this.#clock.after(stallMs, () => fail(new SilentWatchError(`watching ${what}: nothing came for ${stallMs} ms`)));
     let disarm = arm();
-    const unsubscribe = client.onNetworkFailure(() => fail('another request got no answer'));
+    const unsubscribe = client.onNetworkFailure(() =>
+      fail(new Error(`watching ${what}: another request got no answer`)),
+    );
     this.#stopping.signal.addEventListener('abort', stop);
     return {
       signal: cut.signal,

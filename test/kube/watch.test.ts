@@ -102,9 +102,10 @@ describe('Watch', () => {
     await until('the object', () => store.get('after') !== undefined);
   });
 
+  // Such a server does not refuse the watch: it is silent until it has come as far.
   it('lists anew when the server is younger than the version seen, as after a restored backup', async () => {
     for (const name of ['a', 'b', 'c']) await harness.api.create(VOLUMES, volume(name));
-    const store = harness.volumes();
+    const store = harness.volumes({ watch: { ...QUICK, stallMs: 500 } });
     await store.synced;
     const other = await createHarness({ port: 0 });
     const port = Number(new URL(harness.server.url).port);

@@ -98,7 +98,10 @@ export class Handler {
       return;
     }
     const route = this.#route(path);
-    if (route === undefined) throw new StatusError(404, 'the server could not find the requested resource');
+    if (route === undefined) {
+      response.writeHead(404, { 'Content-Type': 'text/plain; charset=utf-8' }).end('404 page not found\n');
+      return;
+    }
     const isWatch = ['1', 'true'].includes(url.searchParams.get('watch') ?? '');
     this.#count(method === 'GET' && isWatch ? 'WATCH' : method);
     if (method === 'GET') this.#read(route, url.searchParams, isWatch, request, response);
@@ -148,7 +151,7 @@ export class Handler {
       send(response, 200, asTable ? table(object) : object);
       return;
     }
-    const selected = filterOf(query);
+    const selected = filterOf(query, resource.schema !== undefined);
     const within = inNamespace(route.namespace);
     const named = (object: JsonObject) =>
       route.name === '' || textAt(objectAt(object, 'metadata'), 'name') === route.name;
@@ -164,9 +167,10 @@ export class Handler {
     const { objects, metadata } = this.#lists.list({
       resource,
       filter,
-      limit: Number(query.get('limit') ?? 0),
+      limit: numberIn(query, 'limit'),
+      isSelected: ['labelSelector', 'fieldSelector'].some((name) => (query.get(name) ?? '') !== ''),
       token: query.get('continue') ?? '',
-      resourceVersion: query.get('resourceVersion') ?? '',
+      resourceVersion: numberIn(query, 'resourceVersion'),
     });
     send(response, 200, asTable ? toTable(resource, objects, metadata, now) : toList(resource, objects, metadata));
   }
@@ -183,6 +187,7 @@ export class Handler {
       throw new StatusError(422, `ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: Forbidden: ${why}`);
     }
     const from = query.get('resourceVersion') ?? '';
+    if (!/^\d*$/.test(from)) throw new StatusError(500, `strconv.ParseUint: parsing ${from}`, { reason: '' });
     const seconds = Number(query.get('timeoutSeconds') ?? 0);
     const stream = new WatchStream(
       this.#options.storage,
@@ -239,9 +244,15 @@ export class Handler {
     }
     const { group, plural } = target.resource;
     const uid = textAt(objectAt(object, 'metadata'), 'uid');
-    const details = { name: target.name, group, kind: plural, uid };
+    const details = { name: target.name, ...(group === '' ? {} : { group }), kind: plural, uid };
     send(response, 200, { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details });
   }
+}
+
+function numberIn(query: URLSearchParams, name: string): number {
+  const text = query.get(name) ?? '';
+  if (/^\d*$/.test(text)) return Number(text);
+  throw new StatusError(400, `${name}: Invalid value: ${JSON.stringify(text)}: invalid syntax`);
 }
 
 async function readBody(request: IncomingMessage): Promise<Json> {

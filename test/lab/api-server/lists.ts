@@ -11,7 +11,10 @@ export interface ListRequest {
   readonly filter: Filter;
   readonly limit: number;
   readonly token: string;
-  readonly resourceVersion: string;
+  /** 0: any will do. */
+  readonly resourceVersion: number;
+  /** Then nobody counts how many are left. */
+  readonly isSelected: boolean;
 }
 
 interface Snapshot {
@@ -36,8 +39,7 @@ export class Lists {
 
   list(request: ListRequest): { readonly objects: readonly JsonObject[]; readonly metadata: JsonObject } {
     const asked = request.resourceVersion;
-    if (asked !== '' && asked !== '0' && Number(asked) > this.#storage.revision)
-      this.#storage.assertKnown(Number(asked));
+    if (asked > this.#storage.revision) this.#storage.assertKnown(asked);
     const { id, offset } = request.token === '' ? { id: '', offset: 0 } : readToken(request.token);
     const snapshot = id === '' ? this.#take(request) : this.#snapshots.get(id);
     if (snapshot === undefined) throw expired(0, this.#storage.revision);
@@ -48,7 +50,8 @@ export class Lists {
     if (left <= 0) return { objects, metadata };
     const next = id === '' ? this.#keep(snapshot) : id;
     const token = Buffer.from(JSON.stringify({ id: next, offset: offset + objects.length })).toString('base64url');
-    return { objects, metadata: { ...metadata, continue: token, remainingItemCount: left } };
+    const count = request.isSelected ? {} : { remainingItemCount: left };
+    return { objects, metadata: { ...metadata, continue: token, ...count } };
   }
 
   #take(request: ListRequest): Snapshot {

@@ -2,12 +2,14 @@ import type { Json, JsonObject, Mutable } from './json.ts';
 import { equal, isObject, textAt } from './json.ts';
 import { StatusError } from './status.ts';
 
+export const STRATEGIC_MERGE = 'application/strategic-merge-patch+json';
+
 /**
  * The object after a patch of this content type. A strategic merge patch is taken as a merge patch: what kubectl sends for
  * labels, annotations and cordons is the same in both.
  */
 export function applyPatch(object: JsonObject, patch: unknown, contentType: string): JsonObject {
-  if (contentType === 'application/merge-patch+json' || contentType === 'application/strategic-merge-patch+json') {
+  if (contentType === 'application/merge-patch+json' || contentType === STRATEGIC_MERGE) {
     const merged = mergePatch(object, patch as Json);
     if (!isObject(merged)) throw new StatusError(400, 'the patch does not leave an object');
     return merged;
@@ -53,7 +55,8 @@ function applyStep(root: Mutable, step: JsonObject): void {
     if (!equal(holder[last], value)) fail();
   } else if (operation === 'add' && Array.isArray(parent)) {
     parent.splice(last === '-' ? parent.length : Number(last), 0, value);
-  } else if (operation === 'add') {
+  } else if (operation === 'add' || (operation === 'replace' && !Array.isArray(parent))) {
+    // To replace what is not there is no error on a real server.
     holder[last] = value;
   } else if (holder[last] === undefined) {
     fail();

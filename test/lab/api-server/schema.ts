@@ -96,7 +96,7 @@ function compileChecks(source: JsonObject, path: string): ((value: Json) => stri
   if (typeof format === 'string') {
     const fits = FORMATS[format];
     if (fits === undefined) throw new Error(`schema of ${path}: the format "${format}" is not known here`);
-    checks.push((value) => (fits(value) ? undefined : `must be of format ${format}`));
+    checks.push((value) => (fits(value) ? undefined : `must be of type ${format}: ${JSON.stringify(value)}`));
   }
   const allowed = source['enum'];
   if (Array.isArray(allowed)) {
@@ -127,7 +127,7 @@ export function prune(schema: Schema, value: Json, dropped: string[], path = '')
   return result;
 }
 
-/** The value with the defaults of the schema; a null where null is not allowed counts as absent if there is a default. */
+/** The value with the defaults of the schema; a null where null is not allowed counts as absent. */
 export function applyDefaults(schema: Schema, value: Json): Json {
   if (Array.isArray(value)) {
     const { items } = schema;
@@ -139,6 +139,7 @@ export function applyDefaults(schema: Schema, value: Json): Json {
     const present = result[name];
     const isMissing = present === undefined || (present === null && !member.nullable);
     if (isMissing && member.fallback !== undefined) result[name] = structuredClone(member.fallback);
+    else if (isMissing) Reflect.deleteProperty(result, name);
     const now = result[name];
     if (now !== undefined) result[name] = applyDefaults(member, now);
   }
@@ -159,7 +160,9 @@ export function validate(schema: Schema, value: Json, path = ''): Violation[] {
     const message = isEnum
       ? `${path}: Unsupported value: ${JSON.stringify(value)}: ${problem}`
       : invalid(path, value, `${path} in body ${problem}`);
-    return [{ reason: isEnum ? 'FieldValueNotSupported' : 'FieldValueInvalid', field: path, value, message }];
+    const isType = problem.startsWith('must be of type');
+    const reason = isEnum ? 'FieldValueNotSupported' : isType ? 'FieldValueTypeInvalid' : 'FieldValueInvalid';
+    return [{ reason, field: path, value, message }];
   });
   if (Array.isArray(value)) found.push(...validateItems(schema, value, path));
   if (isObject(value)) {

@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Json, JsonObject, Mutable } from './json.ts';
 import { equal, isObject, objectAt, textAt } from './json.ts';
-import { applyPatch } from './patches.ts';
+import { applyPatch, STRATEGIC_MERGE } from './patches.ts';
 import type { Resource } from './resources.ts';
 import { collectionOf, groupVersion, qualifiedName } from './resources.ts';
 import type { Violation } from './schema.ts';
@@ -50,9 +50,10 @@ export class Service {
     const name = textAt(given, 'name') || generatedName(textAt(given, 'generateName'));
     const target = { resource, namespace, name };
     if (textAt(given, 'resourceVersion') !== '') {
-      throw new StatusError(400, 'resourceVersion should not be set on objects to be created');
+      throw new StatusError(500, 'resourceVersion should not be set on objects to be created', { reason: '' });
     }
     this.#assertName(target);
+    assertLabels(target, given);
     this.#assertNamespace(target);
     const { status, ...rest } = object;
     const keepStatus = status !== undefined && (resource.keepsNewStatus || !resource.hasStatus);
@@ -64,7 +65,7 @@ export class Service {
         name,
         ...(resource.namespaced ? { namespace } : {}),
         uid: randomUUID(),
-        generation: 1,
+        ...(resource.schema === undefined ? {} : { generation: 1 }),
         creationTimestamp: this.#timestamp(),
       },
     };
@@ -78,13 +79,7 @@ export class Service {
     const { object, dropped } = this.#decode(target.resource, body, options);
     const old = this.get(target);
     const given = objectAt(object, 'metadata');
-    const name = textAt(given, 'name');
-    if (name !== target.name) {
-      throw new StatusError(
-        400,
-        `the name of the object (${name}) does not match the name on the URL (${target.name})`,
-      );
-    }
+    assertNameOfUrl(target, given);
     const version = textAt(given, 'resourceVersion');
     if (version === '' && !target.resource.allowsBlindUpdate) {
       const cause = 'metadata.resourceVersion: Invalid value: 0: must be specified for an update';
@@ -98,8 +93,12 @@ export class Service {
 
   patch(target: Target, patch: Json, contentType: string, subresource: '' | 'status', options: WriteOptions): Written {
     const old = this.get(target);
-    const { object, dropped } = this.#decode(target.resource, applyPatch(old, patch, contentType), options);
+    if (target.resource.schema !== undefined && contentType === STRATEGIC_MERGE) {
+      throw new StatusError(415, 'the body of the request was in an unknown format: custom resources have no strategy');
+    }
+    const { object, dropped } = this.#decodePatched(target, applyPatch(old, patch, contentType), options);
     const given = objectAt(object, 'metadata');
+    assertNameOfUrl(target, given);
     this.#assertSame(target, old, { uid: textAt(given, 'uid'), resourceVersion: textAt(given, 'resourceVersion') });
     return { object: this.#replace(target, old, object, subresource, options), dropped };
   }
@@ -127,21 +126,14 @@ export class Service {
       ...metadata,
       deletionTimestamp: this.#timestamp(),
       deletionGracePeriodSeconds: 0,
-      generation: Number(metadata['generation'] ?? 0) + 1,
+      ...(target.resource.schema === undefined ? {} : { generation: Number(metadata['generation'] ?? 0) + 1 }),
     };
     return { gone: false, object: this.#store(target, { ...old, metadata: marked }, { fieldValidation: '', dryRun }) };
   }
 
   #decode(resource: Resource, body: Json, options: WriteOptions): { object: JsonObject; dropped: string[] } {
     if (!isObject(body)) throw new StatusError(400, 'the body of the request is no JSON object');
-    const { apiVersion = groupVersion(resource), kind = resource.kind } = body;
-    if (apiVersion !== groupVersion(resource) || kind !== resource.kind) {
-      const found = `${JSON.stringify(apiVersion)}, Kind=${JSON.stringify(kind)}`;
-      throw new StatusError(
-        400,
-        `${found} in the body is not ${groupVersion(resource)}, Kind=${resource.kind} of the URL`,
-      );
-    }
+    const { apiVersion, kind } = headOf(resource, body);
     const dropped: string[] = [];
     const { schema } = resource;
     const known = schema === undefined ? body : (applyDefaults(schema, prune(schema, body, dropped)) as JsonObject);
@@ -150,6 +142,17 @@ export class Service {
       throw new StatusError(400, `strict decoding error: ${fields}`);
     }
     return { object: { apiVersion, kind, ...omitHead(known) }, dropped };
+  }
+
+  /** Of a patch the patch is called wrong, not the object that it leaves. */
+  #decodePatched(target: Target, body: JsonObject, options: WriteOptions): { object: JsonObject; dropped: string[] } {
+    const { object, dropped } = this.#decode(target.resource, body, { ...options, fieldValidation: 'Warn' });
+    if (dropped.length > 0 && options.fieldValidation === 'Strict') {
+      const fields = dropped.map((field) => `unknown field "${field}"`).join(', ');
+      const message = `patch: Invalid value: strict decoding error: ${fields}`;
+      throw invalid(target, [{ reason: 'FieldValueInvalid', field: 'patch', message, value: undefined }]);
+    }
+    return { object, dropped };
   }
 
   #replace(
@@ -166,12 +169,14 @@ export class Service {
     if (subresource === 'status') setOrRemove(next, 'status', given['status']);
     else if (resource.hasStatus) setOrRemove(next, 'status', old['status']);
     const changed = subresource === '' && !equal(withoutStatus(old), withoutStatus(next));
+    const counted = resource.schema !== undefined;
     const generation = Number(metadata['generation'] ?? 0) + (changed ? 1 : 0);
     // A status write leaves all metadata as it is.
     next['metadata'] =
       subresource === 'status'
         ? metadata
-        : { ...ownMeta(objectAt(given, 'metadata')), ...serverMeta(metadata), generation };
+        : { ...ownMeta(objectAt(given, 'metadata')), ...serverMeta(metadata), ...(counted ? { generation } : {}) };
+    if (subresource === '') assertLabels(target, objectAt(given, 'metadata'));
     this.#assertFinalizers(target, metadata, objectAt(next, 'metadata'));
     this.#assertValid(target, next, old);
     if (equal(old, next)) return old;
@@ -233,7 +238,8 @@ export class Service {
       target.name === ''
         ? 'metadata.name: Required value: name or generateName is required'
         : `metadata.name: Invalid value: ${JSON.stringify(target.name)}: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character`;
-    throw invalid(target, [{ reason: 'FieldValueInvalid', field: 'metadata.name', message, value: target.name }]);
+    const reason = target.name === '' ? 'FieldValueRequired' : 'FieldValueInvalid';
+    throw invalid(target, [{ reason, field: 'metadata.name', message, value: target.name }]);
   }
 
   #assertNamespace(target: Target): void {
@@ -295,8 +301,61 @@ function generatedName(prefix: string): string {
   return prefix === '' ? '' : `${prefix}${randomBytes(3).toString('hex').slice(0, 5)}`;
 }
 
-function detailsOf(target: Target): JsonObject {
-  return { name: target.name, group: target.resource.group, kind: target.resource.plural };
+/** Group, version and kind as they are given; those of the URL for built-in kinds that leave them out. */
+function headOf(resource: Resource, body: JsonObject): { readonly apiVersion: Json; readonly kind: Json } {
+  const isBuiltIn = resource.schema === undefined;
+  const { apiVersion = isBuiltIn ? groupVersion(resource) : undefined } = body;
+  const { kind = isBuiltIn ? resource.kind : undefined } = body;
+  if (kind === undefined) throw new StatusError(400, "the object provided is unrecognized: Object 'Kind' is missing");
+  if (apiVersion !== groupVersion(resource)) {
+    const found = `the API version in the data (${JSON.stringify(apiVersion ?? '')})`;
+    throw new StatusError(400, `${found} does not match the expected API version (${groupVersion(resource)})`);
+  }
+  if (kind === resource.kind) return { apiVersion, kind };
+  const message = `kind: Invalid value: ${JSON.stringify(kind)}: must be ${resource.kind}`;
+  if (isBuiltIn) throw new StatusError(400, message);
+  const name = textAt(objectAt(body, 'metadata'), 'name');
+  throw invalid({ resource, namespace: '', name }, [
+    { reason: 'FieldValueInvalid', field: 'kind', message, value: kind },
+  ]);
+}
+
+function assertNameOfUrl(target: Target, given: JsonObject): void {
+  const name = textAt(given, 'name');
+  if (name === target.name) return;
+  throw new StatusError(400, `the name of the object (${name}) does not match the name on the URL (${target.name})`);
+}
+
+const NAME_PART = /^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$/;
+const NAME_PREFIX = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
+
+/** `example.com/name` or `name`. */
+function isQualifiedName(text: string): boolean {
+  const parts = text.split('/');
+  const name = parts.pop() ?? '';
+  const [prefix] = parts;
+  if (parts.length > 1 || (prefix !== undefined && (prefix.length > 253 || !NAME_PREFIX.test(prefix)))) return false;
+  return name.length <= 63 && NAME_PART.test(name);
+}
+
+function assertLabels(target: Target, given: JsonObject): void {
+  const violations: Violation[] = [];
+  for (const field of ['labels', 'annotations'] as const) {
+    for (const [key, value] of Object.entries(objectAt(given, field))) {
+      if (typeof value !== 'string') {
+        throw new StatusError(400, `json: cannot unmarshal ${typeof value} into Go struct field ObjectMeta.${field}`);
+      }
+      const isFit = field === 'annotations' || value === '' || (value.length <= 63 && NAME_PART.test(value));
+      if (isQualifiedName(key) && isFit) continue;
+      const message = `metadata.${field}: Invalid value: ${JSON.stringify(isFit ? key : value)}`;
+      violations.push({ reason: 'FieldValueInvalid', field: `metadata.${field}`, message, value: key });
+    }
+  }
+  if (violations.length > 0) throw invalid(target, violations);
+}
+
+function detailsOf({ name, resource }: Target): JsonObject {
+  return { name, ...(resource.group === '' ? {} : { group: resource.group }), kind: resource.plural };
 }
 
 function notFound(target: Target): StatusError {

@@ -33,7 +33,6 @@ export class WatchStream {
     this.#request = request;
     this.#response = response;
     this.#isPaused = isPaused;
-    if (request.from !== undefined) storage.assertKnown(request.from);
     this.#cursor = request.from ?? storage.revision;
   }
 
@@ -59,6 +58,8 @@ export class WatchStream {
   /** Sends what has changed since the last time. */
   pump(): void {
     if (this.#isPaused() || this.#response.writableEnded) return;
+    // A version that is still to come is waited for.
+    if (this.#cursor > this.#storage.revision) return;
     try {
       for (const change of this.#storage.since(this.#cursor)) {
         this.#cursor = change.revision;
@@ -68,7 +69,8 @@ export class WatchStream {
     } catch (error) {
       if (!(error instanceof StatusError)) throw error;
       this.#response.write(`${JSON.stringify({ type: 'ERROR', object: error.toJson() })}\n`);
-      this.#end();
+      this.#release();
+      this.#response.end();
     }
   }
 
@@ -96,6 +98,7 @@ export class WatchStream {
   #bookmark(): void {
     if (this.#isPaused() || this.#response.writableEnded) return;
     this.pump();
+    if (this.#response.writableEnded || this.#cursor > this.#storage.revision) return;
     const { resource } = this.#request;
     const metadata = { resourceVersion: String(this.#cursor), creationTimestamp: null };
     const object = { kind: resource.kind, apiVersion: groupVersion(resource), metadata };
