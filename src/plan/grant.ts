@@ -2,7 +2,7 @@
 import { hostNqnFor, legDmUuidFor, legNameFor, namespaceUuidFor, subsystemNqnFor } from '../api/names.ts';
 import type { MeshStorVolume, PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { HolderStep } from './steps.ts';
-import { describeMember, fencedReason, sortedBy } from './view.ts';
+import { describeMember, fencedReason, sortedBy, whyUnseen } from './view.ts';
 import type { ExportSeen, HolderWorld, LegSeen, LocalPartitionSeen } from './world.ts';
 
 interface GrantPlan {
@@ -168,8 +168,15 @@ function serve(
   return steps;
 }
 
-function whyNotServable(partition: LocalPartitionSeen | undefined, entry: PartitionStatus): string | undefined {
-  if (partition === undefined) return `the partition is not here, though it is ${entry.state}: it is never made again`;
+function whyNotServable(
+  { drives }: HolderWorld,
+  partition: LocalPartitionSeen | undefined,
+  entry: PartitionStatus,
+): string | undefined {
+  if (partition === undefined) {
+    const lost = `the partition is not here, though it is ${entry.state}: it is never made again`;
+    return whyUnseen(drives, entry) ?? lost;
+  }
   if (partition.foreignHolders.length > 0) {
     return `the partition is held by ${[...partition.foreignHolders].sort().join(', ')}`;
   }
@@ -201,7 +208,7 @@ export function planGrant(
   const why =
     consumer === 'stranger'
       ? `its consumer is another machine (${status.machineID}) under this node's name`
-      : whyNotServable(partition, entry);
+      : whyNotServable(world, partition, entry);
   if (why !== undefined || partition === undefined) {
     return { steps: [...revokes, ...removals], waits: waiting(why ?? 'the partition is not here') };
   }
