@@ -21,9 +21,17 @@ export interface DrivePolicy {
   readonly initializeBlank: boolean;
 }
 
-/** One namespace of one drive: a drive can have several under one serial number. */
-export function driveKey(serial: string, nsid: number): string {
-  return `${serial}/${nsid}`;
+/**
+ * One namespace of one drive: a drive can have several under one serial number. An object of an older version has no namespace id;
+ * until one is filled in, its kernel name tells them apart, which looks like no number.
+ */
+export function driveKey(serial: string, namespace: { readonly nsid?: number; readonly device: string }): string {
+  return `${serial}/${namespace.nsid ?? namespace.device}`;
+}
+
+/** `annotated`: keys (`driveKey`) of what the objects with the allowing annotation say. */
+export function isAnnotated({ serial, nsid, name: device }: NvmeNamespace, annotated: ReadonlySet<string>): boolean {
+  return annotated.has(driveKey(serial, { nsid, device })) || annotated.has(driveKey(serial, { device }));
 }
 
 export type DriveVerdict =

@@ -12,7 +12,7 @@ import type { Log } from '../support/log.ts';
 import { formatBytes } from '../support/units.ts';
 import { randomUuid } from '../support/uuid.ts';
 import type { DrivePolicy, DriveVerdict } from './drive-policy.ts';
-import { driveKey, isOurPartition, judgeDrive } from './drive-policy.ts';
+import { driveKey, isAnnotated, isOurPartition, judgeDrive } from './drive-policy.ts';
 import type { Preflight } from './preflight-watch.ts';
 import type { DriveSeen } from './snapshot.ts';
 
@@ -106,11 +106,11 @@ export class Inventory {
     const annotated = this.#ownDevices().filter(
       (device) => device.metadata.annotations[ALLOW_DRIVE_ANNOTATION] === 'true',
     );
-    return new Set(annotated.map(({ spec }) => driveKey(spec.serial, spec.nsid ?? 1)));
+    return new Set(annotated.map(({ spec }) => driveKey(spec.serial, spec)));
   }
 
   judge(drive: DriveSeen): DriveVerdict {
-    const annotated = this.annotatedDrives().has(driveKey(drive.namespace.serial, drive.namespace.nsid));
+    const annotated = isAnnotated(drive.namespace, this.annotatedDrives());
     return judgeDrive(
       drive.namespace,
       drive.table,

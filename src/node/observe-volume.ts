@@ -28,7 +28,7 @@ import type {
 } from '../plan/world.ts';
 import { parseLegTable } from './dm-tables.ts';
 import type { DrivePolicy } from './drive-policy.ts';
-import { driveKey, judgeDrive } from './drive-policy.ts';
+import { isAnnotated, judgeDrive } from './drive-policy.ts';
 import type { FoundPartition, NodeSnapshot } from './snapshot.ts';
 import { devicePaths, partitionsOf } from './snapshot.ts';
 import { parseStamp } from './stamp.ts';
@@ -191,7 +191,7 @@ function driveTables(
       table,
       signatures,
       policy,
-      annotatedDrives.has(driveKey(namespace.serial, namespace.nsid)),
+      isAnnotated(namespace, annotatedDrives),
       tableError,
     );
     return {

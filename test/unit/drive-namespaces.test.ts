@@ -2,16 +2,22 @@
 import { expect } from 'chai';
 import { ALLOW_DRIVE_ANNOTATION, nodeDeviceNameFor } from '../../src/api/names.ts';
 import type { MeshStorNodeDevice } from '../../src/api/node-device.ts';
+import type { DrivePolicy } from '../../src/node/drive-policy.ts';
 import { driveKey } from '../../src/node/drive-policy.ts';
 import { Inventory } from '../../src/node/inventory.ts';
+import { observeHolder } from '../../src/node/observe-volume.ts';
+import type { DriveSeen } from '../../src/node/snapshot.ts';
+import { lookAtDrives } from '../../src/node/snapshot.ts';
 import { planHolder } from '../../src/plan/holding.ts';
 import type { DriveTableSeen, HolderWorld } from '../../src/plan/world.ts';
 import { isSameDrive } from '../../src/api/node-device.ts';
 import type { MeshStorVolume, PartitionState } from '../../src/api/volume.ts';
 import { GIB } from '../../src/support/units.ts';
+import { randomUuid } from '../../src/support/uuid.ts';
 import { FakeFabric } from '../fakes/fake-fabric.ts';
 import { FakeNode } from '../fakes/fake-node.ts';
 import { FakeServer, FakeStore } from '../fakes/fake-store.ts';
+import { SILENT } from '../roles/in-process-cluster.ts';
 import { ModelCluster } from '../support/model-cluster.ts';
 
 /** A holder whose entry is on namespace 2 of a drive; what of the drive is there is given. */
@@ -32,8 +38,61 @@ function world(
   return { ...seen, drives };
 }
 
+const NOTHING_ALLOWED: DrivePolicy = { selectors: [], nodeLabels: {}, initializeBlank: false };
+const NOTHING_SEEN = {
+  arrays: [],
+  legs: [],
+  nvmet: { ports: [], subsystems: [], hosts: [] },
+  controllers: [],
+  mounts: [],
+};
 const FIRST = { nsid: 1, device: 'nvme0n1' };
 const SECOND = { nsid: 2, device: 'nvme0n2' };
+
+/** Both namespaces are listed by objects without a namespace id, one of which carries the annotation. */
+async function withOldObjects(allowed: string): Promise<{ inventory: Inventory; drives: readonly DriveSeen[] }> {
+  const disks = [FIRST, SECOND].map(({ device }) => ({ name: device, sizeBytes: GIB, serial: 'S' }));
+  const { kernel } = new FakeNode({ name: 'node1', fabric: new FakeFabric(), addresses: ['10.0.0.1'], disks });
+  for (const { device } of [FIRST, SECOND]) await kernel.initializeGpt(`/dev/${device}`, randomUuid());
+  const found = await lookAtDrives(kernel, await kernel.nvmeNamespaces());
+  const drives = found.map((drive, index) => ({ ...drive, namespace: { ...drive.namespace, nsid: index + 1 } }));
+  const devices = new FakeStore(new FakeServer<MeshStorNodeDevice>());
+  for (const { namespace } of drives) {
+    const annotations = namespace.name === allowed ? { [ALLOW_DRIVE_ANNOTATION]: 'true' } : {};
+    const { name: device, model, serial, sizeBytes } = namespace;
+    const spec = { node: 'node1', device, usedAlias: '', model, serial, size: '1Gi', sizeBytes };
+    await devices.create(
+      { name: nodeDeviceNameFor('node1', device), annotations, labels: {} },
+      { ...spec, multiQueue: 1, sectorSize: 512 },
+    );
+  }
+  const inventory = new Inventory({
+    kernel,
+    devices,
+    volumes: new FakeStore(new FakeServer<MeshStorVolume>()),
+    nodeName: 'node1',
+    policy: () => NOTHING_ALLOWED,
+    preflight: { known: '' },
+    now: () => '2026-01-01T00:00:00Z',
+    log: SILENT,
+  });
+  return { inventory, drives };
+}
+
+/** Which drives the holder's planner may use. */
+async function holderDrives(inventory: Inventory, drives: readonly DriveSeen[]): Promise<readonly boolean[]> {
+  const cluster = new ModelCluster({ copies: 1, drives: 1, nodes: 1, mode: 'Filesystem' });
+  const snapshot = { ...NOTHING_SEEN, drives, namespaces: drives.map(({ namespace }) => namespace) };
+  const view = {
+    me: cluster.holderWorld(cluster.node('node-0')).me,
+    policy: NOTHING_ALLOWED,
+    annotatedDrives: inventory.annotatedDrives(),
+    listensOnRdma: false,
+  };
+  const { kernel } = new FakeNode({ name: 'node1', fabric: new FakeFabric(), addresses: ['10.0.0.1'] });
+  const seen = await observeHolder(kernel, snapshot, cluster.volume, view, false);
+  return seen.drives.map(({ usable }) => usable);
+}
 
 describe('two namespaces with one serial number', () => {
   it('are told apart when a partition is made, whatever their names are now', () => {
@@ -82,8 +141,20 @@ describe('two namespaces with one serial number', () => {
   });
 
   it('are allowed one by one', () => {
-    expect(driveKey('S', 1)).not.to.equal(driveKey('S', 2));
+    expect(driveKey('S', FIRST)).not.to.equal(driveKey('S', SECOND));
     expect(isSameDrive({ serial: 'S', nsid: 1 }, { serial: 'S', nsid: 2 })).to.equal(false);
     expect(isSameDrive({ serial: 'S' }, { serial: 'S', nsid: 2 }), 'of an older version').to.equal(true);
+  });
+
+  it('are allowed one by one, too, by objects of an older version, which have no namespace id', async () => {
+    for (const allowed of [FIRST, SECOND]) {
+      const { inventory, drives } = await withOldObjects(allowed.device);
+      const judged = drives.map((drive) => inventory.judge(drive).kind);
+      expect(judged, allowed.device).to.deep.equal(
+        [FIRST, SECOND].map((each) => (each === allowed ? 'usable' : 'unusable')),
+      );
+      const tables = await holderDrives(inventory, drives);
+      expect(tables, allowed.device).to.deep.equal([FIRST, SECOND].map((each) => each === allowed));
+    }
   });
 });
