@@ -51,6 +51,8 @@ export interface NodeParts {
   readonly log: Log;
   /** Called after every step that was carried out. */
   readonly onStep?: OnStep;
+  /** Programs that have a device open; default: of this machine. */
+  readonly findOpeners?: (devNumber: string) => Promise<readonly string[]>;
   /** Makes the queue of the background work, not started. */
   readonly queueFor: (reconcile: ReconcileVolume) => VolumeQueue;
 }

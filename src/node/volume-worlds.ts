@@ -128,7 +128,8 @@ export class VolumeWorlds {
     const volume = volumeFromKernel(volumeId, stagingPath, snapshot);
     if (volume === undefined) return undefined;
     const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath], openers: true };
-    return this.#observe(snapshot, volume, look);
+    // Its holders' names are not known, and a teardown connects to nobody.
+    return this.#observeWith(snapshot, volume, look, {});
   }
 
   /** What is at a path, whatever volume it belongs to: enough to take it away. */

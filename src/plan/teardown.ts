@@ -125,7 +125,7 @@ function planOrderly(world: ConsumerWorld, array: ArraySeen, stagingPath: string
   const stuck = stuckMembers(world, array);
   if (stuck.length > 0) return wait(`the path of ${stuck.join(', ')} is lost: its I/O is held back until it returns`);
   const mounts = ourMounts(world, stagingPath);
-  if (mounts.length > 0) return { kind: 'steps', steps: mounts.map((target) => ({ kind: 'unmount', target })) };
+  if (mounts.length > 0) return { kind: 'steps', steps: unmountsOf(mounts) };
   const openers = openersOf(array);
   if (openers !== undefined) return wait(`array ${array.name} is in use by ${openers}`);
   return {
@@ -148,16 +148,23 @@ function stopOrphan(world: ConsumerWorld, array: ArraySeen): readonly UnstageSte
   return [...guards, { kind: 'stopArray', array: array.name }];
 }
 
-/** There is no object any more: all in one plan, since after its first steps nothing leads back to the rest. Lost paths count as fenced. */
+const unmountsOf = (mounts: readonly string[]): readonly UnstageStep[] =>
+  mounts.map((target) => ({ kind: 'unmount', target }));
+
+/**
+ * There is no object any more; the guards lead to what is left. Lost paths count as fenced. Whoever merely sees a mounted filesystem
+ * counts as an opener of the array, so those are judged when it is unmounted; one that uses it keeps it from being unmounted.
+ */
 function planOrphan(world: ConsumerWorld, stagingPath: string): Plan<UnstageStep> {
   const { array } = world;
   if (array !== undefined && stuckMembers(world, array).length > 0) {
     return planFenced(world, array, stagingPath, 'the volume is gone and so are paths of its members');
   }
+  const unmounts = unmountsOf(ourMounts(world, stagingPath));
+  if (world.mounts.some(({ isOurs, fsType }) => isOurs && fsType !== 'devtmpfs')) return stepsOrDone(unmounts);
   const openers = array === undefined ? undefined : openersOf(array);
   if (openers !== undefined) return wait(`array ${array?.name ?? ''} is in use by ${openers}`);
   const stop = array === undefined ? [] : stopOrphan(world, array);
-  const unmounts = ourMounts(world, stagingPath).map((target): UnstageStep => ({ kind: 'unmount', target }));
   return stepsOrDone([...unmounts, ...stop, ...release(world)]);
 }
 
@@ -168,8 +175,7 @@ export function planUnstage(world: ConsumerWorld, stagingPath: string): Plan<Uns
   if (behind !== undefined) return behind;
   const { array } = world;
   if (array === undefined) {
-    const mounts = ourMounts(world, stagingPath);
-    return stepsOrDone([...mounts.map((target): UnstageStep => ({ kind: 'unmount', target })), ...release(world)]);
+    return stepsOrDone([...unmountsOf(ourMounts(world, stagingPath)), ...release(world)]);
   }
   const why = fencedHere(world);
   if (why !== undefined) return planFenced(world, array, stagingPath, why);

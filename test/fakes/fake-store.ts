@@ -164,6 +164,7 @@ export class FakeStore<T extends Stored> implements ObjectStore<T> {
   }
 
   async read(name: string): Promise<T | undefined> {
+    requireName(name);
     await this.#pause('read', name);
     return this.#faulty('read', () => this.server.objects.get(name));
   }
@@ -222,6 +223,11 @@ export class FakeStore<T extends Stored> implements ObjectStore<T> {
 }
 
 /** Nodes: read only for the code under test, settable by the test. */
+/** Over HTTP the path without a name is the whole list's, whose answer is no object. */
+function requireName(name: string): void {
+  if (name === '') throw new Error('reading an object without a name');
+}
+
 export class FakeNodeStore implements NodeStore {
   readonly synced = Promise.resolve();
   isSynced = true;
@@ -260,8 +266,9 @@ export class FakeNodeStore implements NodeStore {
     return () => this.#listeners.delete(listener);
   }
 
-  read(name: string): Promise<NodeInfo | undefined> {
-    return Promise.resolve(this.#nodes.get(name));
+  async read(name: string): Promise<NodeInfo | undefined> {
+    requireName(name);
+    return this.#nodes.get(name);
   }
 }
 

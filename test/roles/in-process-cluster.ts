@@ -59,6 +59,8 @@ export interface InProcessOptions {
   readonly onStep?: (node: string, done: StepDone) => void;
   readonly startGraceMs?: number;
   readonly preflight?: Preflight;
+  /** Default: nobody has anything open. */
+  readonly findOpeners?: (node: string, devNumber: string) => Promise<readonly string[]>;
   /** What each role counts into. */
   readonly metrics?: (node: string) => Metrics;
 }
@@ -97,7 +99,7 @@ export class InProcessCluster {
   }
 
   #startRole(fake: FakeNode): RunningNode {
-    const { log = SILENT, startGraceMs = 5000 } = this.#options;
+    const { log = SILENT, startGraceMs = 5000, findOpeners } = this.#options;
     const { name } = fake;
     const metrics = this.#options.metrics?.(name);
     const volumes = Object.assign(new FakeStore(this.volumes), { watchAgeMs: 1500 });
@@ -131,6 +133,7 @@ export class InProcessCluster {
       policy: { selectors: [{ serial: '*' }], initializeBlank: true },
       startGraceMs,
       preflight: this.#options.preflight ?? FIT,
+      findOpeners: (devNumber) => findOpeners?.(name, devNumber) ?? Promise.resolve([]),
       now: () => new Date().toISOString(),
       log,
       queueFor: (reconcile) =>

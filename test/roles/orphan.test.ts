@@ -6,34 +6,38 @@ import { CLASS, InProcessCluster } from './in-process-cluster.ts';
 const VOLUME = 'pvc-0b8a1f9e-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
 const OTHER = 'pvc-11111111-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
 
-describe('unstaging a raw block volume whose object is gone', () => {
+describe('unstaging a volume whose object is gone', () => {
   let cluster: InProcessCluster;
 
-  async function staged(name: string): Promise<void> {
+  async function staged(name: string, volumeMode: 'Block' | 'Filesystem' = 'Block'): Promise<void> {
     const { metadata } = await cluster.controller.operations.createVolume({
       name,
       requiredBytes: 512 * MIB,
       limitBytes: 0,
       parameters: CLASS,
-      volumeMode: 'Block',
+      volumeMode,
       fsType: 'xfs',
       requisiteNodes: ['node1'],
       preferredNodes: ['node1'],
     });
-    const request: StageRequest = {
-      ...(await cluster.stageRequest(metadata.name, 'node1')),
-      access: { kind: 'block' },
-    };
+    const mount = await cluster.stageRequest(metadata.name, 'node1');
+    const request: StageRequest = volumeMode === 'Block' ? { ...mount, access: { kind: 'block' } } : mount;
     await cluster.role('node1').operations.stage(request, AbortSignal.timeout(10_000));
   }
 
   beforeEach(async () => {
-    cluster = new InProcessCluster(['node1', 'node2']);
+    cluster = new InProcessCluster(['node1', 'node2'], { findOpeners: whoSeesAMount });
     await cluster.ready();
     await staged(VOLUME);
   });
 
   afterEach(() => cluster.stop());
+
+  /** As on a machine: every process sees what is mounted there. */
+  async function whoSeesAMount(node: string, of: string): Promise<readonly string[]> {
+    const mounted = (await kernelOf(node).mounts()).some(({ devNumber }) => devNumber === of);
+    return mounted ? ['init (1)', 'kubelet (2)'] : [];
+  }
 
   const kernelOf = (node: string) => cluster.fake(node).kernel;
 
@@ -62,6 +66,15 @@ describe('unstaging a raw block volume whose object is gone', () => {
     await kernelOf('node2').removeNvmetExport(exported?.nqn ?? '');
     await cluster.unstage(VOLUME, 'node1');
     expect(await leftOnConsumer()).to.deep.equal({ arrays: 0, legs: 0, connections: 0 });
+  });
+
+  it('takes away a mounted filesystem and what is under it', async () => {
+    await staged(OTHER, 'Filesystem');
+    await cluster.unstage(VOLUME, 'node1');
+    cluster.volumes.objects.delete(OTHER);
+    await cluster.unstage(OTHER, 'node1');
+    expect(await leftOnConsumer()).to.deep.equal({ arrays: 0, legs: 0, connections: 0 });
+    expect((await kernelOf('node1').mounts()).filter(({ fsType }) => fsType === 'xfs')).to.deep.equal([]);
   });
 
   it('takes away guards that are in no array any more', async () => {
