@@ -32,6 +32,7 @@ export interface Member {
   readonly slot: number;
   readonly node: string;
   readonly device: string;
+  /** With the node it names the drive: no two members are on one, whatever their namespaces. */
   readonly serial: string;
   readonly nsid?: number;
 }
@@ -114,7 +115,21 @@ interface Search {
   readonly drivesNeeded: number;
 }
 
-/** Drives of one node that can take a partition each; at least as many as a copy has. */
+/** The first namespace of each drive of one node. Namespaces with one serial number are on one drive: they fail together. */
+function firstOfEach(namespaces: readonly DriveSeen[]): readonly DriveSeen[] {
+  return namespaces.filter(({ serial }, index) => namespaces.findIndex((other) => other.serial === serial) === index);
+}
+
+/** What says so of a namespace that would do, if another one of its drive did not. */
+function siblingReasons(fit: readonly DriveSeen[]): readonly string[] {
+  const first = firstOfEach(fit);
+  return fit.flatMap((drive) => {
+    const other = first.find(({ serial }) => serial === drive.serial) ?? drive;
+    return other === drive ? [] : [`${drive.device}: another namespace of the drive of ${other.device}`];
+  });
+}
+
+/** Namespaces of one node that can take a partition; of at least as many drives as a copy has. */
 function judgeNode(view: NodeView, search: Search, takenSerials: ReadonlySet<string>): Verdict {
   const { shape, sectorSize, partitionBytes, drivesNeeded } = search;
   if (shape.excludeNodes?.includes(view.node) === true) return { ok: false, reason: 'excluded by the request' };
@@ -128,9 +143,10 @@ function judgeNode(view: NodeView, search: Search, takenSerials: ReadonlySet<str
     if (reason === undefined) fit.push(drive);
     else reasons.push(`${drive.device}: ${reason}`);
   }
-  if (fit.length >= drivesNeeded) return { ok: true, drives: fit };
-  const count = `${fit.length} of ${drivesNeeded} drives fit`;
-  return { ok: false, reason: [...(drivesNeeded > 1 ? [count] : []), ...reasons].join('; ') };
+  const fitting = firstOfEach(fit).length;
+  if (fitting >= drivesNeeded) return { ok: true, drives: fit };
+  const count = `${fitting} of ${drivesNeeded} drives fit`;
+  return { ok: false, reason: [...(drivesNeeded > 1 ? [count] : []), ...reasons, ...siblingReasons(fit)].join('; ') };
 }
 
 interface Candidate {
@@ -189,7 +205,8 @@ function slotsOfCopy(request: PlacementRequest, copy: number): readonly number[]
 }
 
 function pickDrives(candidate: Candidate, slots: readonly number[], request: PlacementRequest): readonly Member[] {
-  const drives = [...candidate.drives].sort((a, b) => compareRanks(rankDrive(a, request), rankDrive(b, request)));
+  const ranked = [...candidate.drives].sort((a, b) => compareRanks(rankDrive(a, request), rankDrive(b, request)));
+  const drives = firstOfEach(ranked);
   return slots.flatMap((slot, index) => {
     const drive = drives[index];
     if (drive === undefined) return [];
@@ -217,13 +234,15 @@ function copiesToPlace(request: PlacementRequest): readonly CopyToPlace[] {
 /** Tries one sector size. */
 function search(request: PlacementRequest, nodes: readonly NodeView[], sectorSize: SectorSize): Found {
   const keep = request.keep ?? [];
-  const takenSerials = new Set(keep.map(({ serial }) => serial));
+  const takenOn = (name: string): ReadonlySet<string> =>
+    new Set(keep.filter(({ node }) => node === name).map(({ serial }) => serial));
   const takenNodes = new Set(keep.map(({ node }) => node));
   const rejected: Rejected[] = [];
   const members: Member[] = [];
   let unplaced = 0;
+  const { partitionBytes } = request;
   const judge = (view: NodeView, drivesNeeded: number): Verdict =>
-    judgeNode(view, { shape: request, sectorSize, partitionBytes: request.partitionBytes, drivesNeeded }, takenSerials);
+    judgeNode(view, { shape: request, sectorSize, partitionBytes, drivesNeeded }, takenOn(view.node));
   const copies = copiesToPlace(request);
   for (const { slots, onNode } of copies.filter((copy) => copy.onNode !== undefined)) {
     const view = nodes.find(({ node }) => node === onNode);
@@ -320,8 +339,8 @@ function largestPartition(shape: PlacementShape, nodes: readonly NodeView[], sec
       new Set(),
     );
     if (!verdict.ok) return [];
-    const sizes = verdict.drives.map(({ biggestFreeBytes }) => biggestFreeBytes).sort((a, b) => b - a);
-    return [sizes[shape.drivesPerCopy - 1] ?? 0];
+    const largest = firstOfEach([...verdict.drives].sort((a, b) => b.biggestFreeBytes - a.biggestFreeBytes));
+    return [largest[shape.drivesPerCopy - 1]?.biggestFreeBytes ?? 0];
   });
   return perNode.sort((a, b) => b - a)[shape.numberOfCopies - 1] ?? 0;
 }

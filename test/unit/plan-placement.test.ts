@@ -125,6 +125,41 @@ describe('placement', () => {
     expect(result.members).to.deep.equal([{ slot: 1, node: 'b', device: 'nvme0n1', serial: 'b-nvme0n1' }]);
   });
 
+  describe('on namespaces of one drive, which fail together', () => {
+    const spaces = [
+      drive('a', { device: 'nvme0n1', serial: 'S', nsid: 1, freeBytes: 60 * GIB }),
+      drive('a', { device: 'nvme0n2', serial: 'S', nsid: 2, freeBytes: 80 * GIB }),
+    ];
+    const shape = { numberOfCopies: 1, drivesPerCopy: 2, sectorSize: 'auto' as const };
+    const wanted = request({ ...shape, partitionBytes: partitionSizeBytes(10 * GIB, 2) });
+
+    it('puts no two members', () => {
+      const { message } = refused(placeVolume(wanted, spaces));
+      expect(message).to.match(/1 of 2 drives fit; nvme0n2: another namespace of the drive of nvme0n1/);
+      expect(largestPlaceable(shape, spaces)).to.equal(0);
+    });
+
+    it('takes the better one beside another drive, when it places and when it replaces', () => {
+      const other = drive('a', { device: 'nvme1n1', freeBytes: 10 * GIB });
+      const inventory = [...spaces, other];
+      const { members } = placed(placeVolume(wanted, inventory));
+      expect(members.map(({ device }) => device)).to.deep.equal(['nvme0n2', 'nvme1n1']);
+      const capacity = largestPlaceable(shape, [...spaces, { ...other, biggestFreeBytes: 5 * GIB }]);
+      expect(capacity).to.be.within(9 * GIB, 10 * GIB);
+      const keep = [{ slot: 0, node: 'a', device: 'nvme0n1', serial: 'S' }];
+      const replaced = placed(placeVolume({ ...wanted, keep }, inventory));
+      expect(replaced.members.map(({ device }) => device)).to.deep.equal(['nvme1n1']);
+      expect(refused(placeVolume({ ...wanted, keep }, spaces)).message).to.match(/has a member of this volume already/);
+    });
+
+    it('knows them by node and serial number: the drive of another node is another one', () => {
+      const inventory = [spaces[0]!, { ...spaces[0]!, node: 'b' }];
+      const keep = [{ slot: 0, node: 'a', device: 'nvme0n1', serial: 'S' }];
+      expect(placed(placeVolume(request(), inventory)).members).to.have.length(2);
+      expect(placed(placeVolume(request({ keep }), inventory)).members).to.have.length(1);
+    });
+  });
+
   const inventories = fc.array(
     fc.record({
       node: fc.constantFrom('a', 'b', 'c', 'd'),
