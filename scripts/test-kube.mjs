@@ -12,7 +12,7 @@ import { ensureNpm, exitOn } from './setup.mjs';
 import { inCi, seconds } from './steps.mjs';
 
 /** What the tests of test/kube/real start. */
-const NEEDED = ['etcd', 'kube-apiserver', 'kubectl'];
+const NEEDED = ['etcd', 'kube-apiserver', 'kubectl', 'kube-controller-manager', 'kube-scheduler'];
 const LIMIT_MS = 20 * 60_000;
 
 async function prepare() {

@@ -14,6 +14,7 @@ import { Api } from '../contract/server.ts';
 import type { Wire } from '../contract/server.ts';
 import type { Component } from './component.ts';
 import { freePorts, startComponent, untilReady } from './component.ts';
+import { CONTROLLER_USERS, startControllers } from './controllers.ts';
 import { toolPath } from './tools.ts';
 
 export interface ControlPlaneOptions {
@@ -21,6 +22,8 @@ export interface ControlPlaneOptions {
   readonly host?: string;
   /** Users besides the administrator, with their groups. */
   readonly users?: Readonly<Record<string, readonly string[]>>;
+  /** Starts kube-controller-manager and kube-scheduler too. */
+  readonly controllers?: boolean;
 }
 
 export interface ControlPlane {
@@ -73,7 +76,8 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   const host = options.host ?? '127.0.0.1';
   const folder = mkdtempSync(join(tmpdir(), PREFIX));
   writeFileSync(join(folder, OWNER), JSON.stringify(await identify(process.pid)));
-  const users = { [ADMIN]: ['system:masters'], ...options.users };
+  const controllers = Object.fromEntries(Object.values(CONTROLLER_USERS).map((name) => [name, []]));
+  const users = { [ADMIN]: ['system:masters'], ...controllers, ...options.users };
   const tokens = new Map(Object.keys(users).map((name) => [name, randomBytes(16).toString('hex')]));
   writeCredentials(folder, users, tokens);
   for (let attempt = 1; ; attempt += 1) {
@@ -81,6 +85,7 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
     const plane = new RealControlPlane({ folder, host, etcdPort, peerPort, apiPort, tokens });
     try {
       await plane.start();
+      if (options.controllers === true) await plane.startControllers();
       return plane;
     } catch (error) {
       await plane.stopProcesses();
@@ -168,6 +173,7 @@ class RealControlPlane implements ControlPlane {
   readonly #place: Place;
   #etcd: Component | undefined;
   #apiServer: Component | undefined;
+  #controllers: readonly Component[] = [];
   #api: Api | undefined;
   /** Of our kinds, once they are installed. */
   readonly #collections: string[] = [];
@@ -193,7 +199,9 @@ class RealControlPlane implements ControlPlane {
   }
 
   get pids(): readonly number[] {
-    return [this.#etcd, this.#apiServer].flatMap((component) => (component?.runs === true ? [component.pid] : []));
+    return [this.#etcd, this.#apiServer, ...this.#controllers].flatMap((component) =>
+      component?.runs === true ? [component.pid] : [],
+    );
   }
 
   get api(): Api {
@@ -206,6 +214,15 @@ class RealControlPlane implements ControlPlane {
     this.#etcd = etcd;
     await untilReady(etcd, async () => (await fetch(this.#etcdUrl('/health'))).ok, READY_MS);
     await this.startApiServer();
+  }
+
+  async startControllers(): Promise<void> {
+    this.#controllers = await startControllers({
+      folder: this.folder,
+      host: this.#place.host,
+      kubeconfigOf: (name) => this.kubeconfigFor(name, this.tokenOf(CONTROLLER_USERS[name])),
+      authority: this.#authority,
+    });
   }
 
   async startApiServer(): Promise<void> {
@@ -306,6 +323,7 @@ class RealControlPlane implements ControlPlane {
 
   async stopProcesses(): Promise<void> {
     this.#api?.client.close();
+    await Promise.all(this.#controllers.map((controller) => controller.stop()));
     await this.#apiServer?.stop();
     await this.#etcd?.stop();
   }
