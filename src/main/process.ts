@@ -16,16 +16,61 @@ export const PART_LIMIT_MS = 1_000;
 /** Until calls into the kernel have come back at the very end. */
 export const KERNEL_LIMIT_MS = 500;
 const LOOK_EVERY_MS = 20;
+/** A line is written in microseconds, where a thread is free to write it. */
+const LAST_WORDS_MS = 50;
+
+/** Requests of Node's own that run on the pool, and last as long as a drive or a name server does. */
+const POOL_REQUESTS: ReadonlySet<string> = new Set([
+  'FSReqCallback',
+  'FSReqPromise',
+  'FileHandleCloseReq',
+  'GetAddrInfoReqWrap',
+  'GetNameInfoReqWrap',
+]);
+
+/** What holds threads of the pool. `process.exit` waits for them, for ever if need be. */
+export class Threads {
+  #calls: () => readonly unknown[] = () => [];
+
+  /** `calls`: calls into the kernel that have not come back. */
+  watch(calls: () => readonly unknown[]): void {
+    this.#calls = calls;
+  }
+
+  calls(): readonly unknown[] {
+    return this.#calls();
+  }
+
+  /** Whether anything, of Node's own too, is under way. */
+  get areBusy(): boolean {
+    return this.#calls().length > 0 || process.getActiveResourcesInfo().some((type) => POOL_REQUESTS.has(type));
+  }
+}
+
+/**
+ * Ends the process at once, whatever hangs. `process.exit` joins the threads of the pool, so one call that does not come back
+ * would keep it for ever. The first process of a container is deaf to its own SIGKILL, but not to `abort`.
+ */
+function endNow(): never {
+  process.kill(process.pid, 'SIGKILL');
+  process.abort();
+}
+
+/** With exit code 1, unless that would wait for a thread. `areBusy`: threads, before the last words took one. */
+function endFailed(log: RootLog, areBusy: boolean): never {
+  log.flushSync();
+  if (!areBusy) process.exit(1);
+  // A thread may have the last words in hand.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LAST_WORDS_MS);
+  endNow();
+}
 
 /** Resolves at the first SIGTERM or SIGINT. A second one ends the process at once. */
-export function untilToldToStop(log: RootLog): Promise<string> {
+export function untilToldToStop(log: RootLog, threads: Threads): Promise<string> {
   return new Promise((resolve) => {
     let told = false;
     const onSignal = (signal: NodeJS.Signals): void => {
-      if (told) {
-        log.flushSync();
-        process.exit(1);
-      }
+      if (told) endFailed(log, threads.areBusy);
       told = true;
       log.info('told to stop', { signal });
       resolve(signal);
@@ -36,11 +81,11 @@ export function untilToldToStop(log: RootLog): Promise<string> {
 }
 
 /** An error that nobody handled: its state is unknown, so the process ends. It is restarted and observes afresh. */
-export function endOnUnexpectedErrors(log: RootLog): void {
+export function endOnUnexpectedErrors(log: RootLog, threads: Threads): void {
   const end = (what: string) => (error: unknown) => {
+    const { areBusy } = threads;
     log.error(what, { error: errorFields(error) });
-    log.flushSync();
-    process.exit(1);
+    endFailed(log, areBusy);
   };
   process.on('uncaughtException', end('uncaught exception'));
   process.on('unhandledRejection', end('unhandled rejection'));
@@ -57,10 +102,11 @@ export class StartedParts {
   readonly #log: RootLog;
   /** Parts of one group stop side by side. */
   readonly #groups: Part[][] = [];
-  #busy: () => readonly unknown[] = () => [];
+  readonly #threads: Threads;
 
-  constructor(log: RootLog) {
+  constructor(log: RootLog, threads = new Threads()) {
     this.#log = log;
+    this.#threads = threads;
   }
 
   add(name: string, stop: Part['stop'], limitMs = PART_LIMIT_MS): void {
@@ -75,9 +121,9 @@ export class StartedParts {
     else last.push(part);
   }
 
-  /** `calls`: what still holds a thread. Node waits for its threads when the process exits, for ever if need be. */
+  /** `calls`: calls into the kernel that still hold a thread. */
   watchThreads(calls: () => readonly unknown[]): void {
-    this.#busy = calls;
+    this.#threads.watch(calls);
   }
 
   /**
@@ -113,20 +159,17 @@ export class StartedParts {
   }
 
   async #stuckCalls(): Promise<readonly unknown[]> {
-    for (let waitedMs = 0; this.#busy().length > 0 && waitedMs < KERNEL_LIMIT_MS; waitedMs += LOOK_EVERY_MS) {
+    for (let waitedMs = 0; this.#threads.calls().length > 0 && waitedMs < KERNEL_LIMIT_MS; waitedMs += LOOK_EVERY_MS) {
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
     }
-    return this.#busy();
+    return this.#threads.calls();
   }
 }
 
-/**
- * Ends the process at once, whatever hangs. `process.exit` joins the threads of the pool, so one call that does not come back
- * would keep it for ever. The first process of a container is deaf to its own SIGKILL, but not to `abort`.
- */
-function endNow(): never {
-  process.kill(process.pid, 'SIGKILL');
-  process.abort();
+export interface RunOptions {
+  /** Also watched by whoever may end the process before. */
+  readonly threads?: Threads;
+  readonly end?: () => void;
 }
 
 /**
@@ -137,9 +180,9 @@ export async function runParts(
   log: RootLog,
   stopped: Promise<unknown>,
   start: (parts: StartedParts) => Promise<void>,
-  end: () => void = endNow,
+  { threads = new Threads(), end = endNow }: RunOptions = {},
 ): Promise<void> {
-  const parts = new StartedParts(log);
+  const parts = new StartedParts(log, threads);
   const failures: unknown[] = [];
   try {
     await start(parts);

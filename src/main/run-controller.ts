@@ -24,6 +24,7 @@ import type { StartedParts } from './process.ts';
 import {
   CUT_OFF_MS,
   STOP_LIMIT_MS,
+  Threads,
   WORK_LIMIT_MS,
   endOnUnexpectedErrors,
   runParts,
@@ -141,6 +142,7 @@ async function startParts(options: ControllerOptions, log: RootLog, version: str
 export async function runController(options: ControllerOptions): Promise<void> {
   const version = programVersion();
   const log = createLog({ level: options.logLevel, fields: { role: 'controller' } });
-  endOnUnexpectedErrors(log);
-  await runParts(log, untilToldToStop(log), (parts) => startParts(options, log, version, parts));
+  const threads = new Threads();
+  endOnUnexpectedErrors(log, threads);
+  await runParts(log, untilToldToStop(log, threads), (parts) => startParts(options, log, version, parts), { threads });
 }

@@ -37,6 +37,7 @@ import type { StartedParts } from './process.ts';
 import {
   CUT_OFF_MS,
   STOP_LIMIT_MS,
+  Threads,
   WORK_LIMIT_MS,
   endOnUnexpectedErrors,
   runParts,
@@ -199,6 +200,7 @@ async function startParts(options: NodeOptions, log: RootLog, onStep: OnStep | u
 export async function runNode(options: NodeOptions, onStep?: OnStep): Promise<void> {
   const log = createLog({ level: options.logLevel, fields: { node: options.nodeName } });
   log.info('node role starts', { version: VERSION });
-  endOnUnexpectedErrors(log);
-  await runParts(log, untilToldToStop(log), (parts) => startParts(options, log, onStep, parts));
+  const threads = new Threads();
+  endOnUnexpectedErrors(log, threads);
+  await runParts(log, untilToldToStop(log, threads), (parts) => startParts(options, log, onStep, parts), { threads });
 }

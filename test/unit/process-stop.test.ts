@@ -38,6 +38,44 @@ function keepingLog(): { readonly log: RootLog; readonly lines: Line[] } {
 
 const never = (): Promise<void> => new Promise(() => undefined);
 
+/** Opening a pipe that nobody writes to is as good as a drive that does not answer. */
+const HANG = `
+  const dir = mkdtempSync(join(tmpdir(), 'meshstor-stop-'));
+  execFileSync('mkfifo', [join(dir, 'drive')]);
+  open(join(dir, 'drive'), 'r', () => undefined);
+  setTimeout(() => rmSync(dir, { recursive: true }), 100);
+`;
+
+const PRELUDE = `
+  import { execFileSync } from 'node:child_process';
+  import { mkdtempSync, open, rmSync } from 'node:fs';
+  import { tmpdir } from 'node:os';
+  import { join } from 'node:path';
+  import { createLog } from './src/observability/log.ts';
+  import { Threads, endOnUnexpectedErrors, runParts, untilToldToStop } from './src/main/process.ts';
+  const log = createLog({ level: 'info' });
+`;
+
+interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly said: string;
+}
+
+/** A process that does this, and how it ends. SIGQUIT: not by itself. */
+async function run(code: string): Promise<Ended> {
+  const args = ['--import=tsx', '--input-type=module', '-e', PRELUDE + code];
+  const child = spawn(process.execPath, args, { cwd: ROOT });
+  let said = '';
+  child.stderr.on('data', (data: Buffer) => (said += data.toString()));
+  const killer = setTimeout(() => child.kill('SIGQUIT'), 15_000);
+  const ended = await new Promise<Omit<Ended, 'said'>>((resolve) =>
+    child.once('close', (code, signal) => resolve({ code, signal })),
+  );
+  clearTimeout(killer);
+  return { ...ended, said };
+}
+
 describe('stopping a role', () => {
   it('takes less than the grace period of the pod, whatever hangs', () => {
     const others = 4 * PART_LIMIT_MS + KERNEL_LIMIT_MS;
@@ -80,7 +118,7 @@ describe('stopping a role', () => {
     const { log, lines } = keepingLog();
     const ends: number[] = [];
     const start = (parts: StartedParts): Promise<void> => Promise.resolve(parts.add('node', never, 20));
-    await runParts(log, Promise.resolve(), start, () => ends.push(lines.length));
+    await runParts(log, Promise.resolve(), start, { end: () => ends.push(lines.length) });
     expect(lines.at(-2)?.[1]).to.deep.equal({ hanging: ['node'], failures: [] });
     expect(lines.at(-1)?.[0]).to.equal('flushed');
     expect(ends).to.deep.equal([lines.length]);
@@ -95,7 +133,7 @@ describe('stopping a role', () => {
       return Promise.resolve();
     };
     let ends = 0;
-    await runParts(log, Promise.resolve(), start, () => void (ends += 1));
+    await runParts(log, Promise.resolve(), start, { end: () => void (ends += 1) });
     expect(ends).to.equal(0);
     expect(lines.map(([message]) => message)).to.deep.equal(['role ended', 'flushed']);
   });
@@ -106,36 +144,46 @@ describe('stopping a role', () => {
       parts.add('kernel', never, 20);
       return Promise.reject(new Error('the lock is taken'));
     };
-    const failure = await runParts(log, never(), start, () => undefined).catch((error: unknown) => error);
+    const failure = await runParts(log, never(), start, { end: () => undefined }).catch((error: unknown) => error);
     expect((failure as Error).message).to.equal('the lock is taken');
     expect(JSON.stringify(lines)).to.contain('the lock is taken');
   });
 
   it('ends a process whose pool hangs in the kernel', async function () {
     this.timeout(30_000);
-    const code = `
-      import { execFileSync } from 'node:child_process';
-      import { mkdtempSync, open, rmSync } from 'node:fs';
-      import { tmpdir } from 'node:os';
-      import { join } from 'node:path';
-      import { createLog } from './src/observability/log.ts';
-      import { runParts } from './src/main/process.ts';
-      const dir = mkdtempSync(join(tmpdir(), 'meshstor-stop-'));
-      execFileSync('mkfifo', [join(dir, 'drive')]);
-      // Opening a pipe that nobody writes to is as good as a drive that does not answer.
-      open(join(dir, 'drive'), 'r', () => undefined);
-      setTimeout(() => rmSync(dir, { recursive: true }), 100);
-      const log = createLog({ level: 'info' });
+    const { signal, said } = await run(`${HANG}
       const told = new Promise((resolve) => setTimeout(resolve, 300));
       await runParts(log, told, async (parts) => parts.watchThreads(() => ['open']));
-    `;
-    const child = spawn(process.execPath, ['--import=tsx', '--input-type=module', '-e', code], { cwd: ROOT });
-    let said = '';
-    child.stderr.on('data', (data: Buffer) => (said += data.toString()));
-    const killer = setTimeout(() => child.kill('SIGQUIT'), 25_000);
-    const signal = await new Promise((resolve) => child.once('close', (_code, by) => resolve(by)));
-    clearTimeout(killer);
+    `);
     expect(signal, said).to.equal('SIGKILL');
     expect(said).to.contain('"hanging":["open"]');
   });
+
+  const TOLD_TWICE = `
+    const threads = new Threads();
+    const told = untilToldToStop(log, threads);
+    setTimeout(() => process.kill(process.pid, 'SIGTERM'), 300);
+    setTimeout(() => process.kill(process.pid, 'SIGTERM'), 400);
+    setInterval(() => undefined, 1000);
+  `;
+  const BROKEN = `
+    const threads = new Threads();
+    endOnUnexpectedErrors(log, threads);
+    setTimeout(() => { throw new Error('broken'); }, 300);
+  `;
+  for (const [what, code] of [
+    ['is told to stop twice', TOLD_TWICE],
+    ['has an error that nobody handles', BROKEN],
+  ] as const) {
+    it(`ends at once when it ${what}, with 1 when nothing holds a thread`, async function () {
+      this.timeout(60_000);
+      const free = await run(code);
+      expect([free.code, free.signal], free.said).to.deep.equal([1, null]);
+      const watched = await run(`${code} threads.watch(() => ['readGpt']);`);
+      expect(watched.signal, watched.said).to.equal('SIGKILL');
+      const hanging = await run(`${HANG} ${code}`);
+      expect(hanging.signal, hanging.said).to.equal('SIGKILL');
+      for (const { said } of [free, hanging]) expect(said).to.match(/told to stop|uncaught exception/);
+    });
+  }
 });
