@@ -3,7 +3,7 @@
  * otherwise. Everything that it writes is in a temporary folder of its own.
  */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { get } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -103,13 +103,17 @@ async function sweepLeftovers(): Promise<void> {
   for (const name of readdirSync(tmpdir())) {
     if (!name.startsWith(PREFIX)) continue;
     const folder = join(tmpdir(), name);
-    let owner: ProcessIdentity;
-    try {
-      owner = JSON.parse(readFileSync(join(folder, OWNER), 'utf8')) as ProcessIdentity;
-    } catch {
-      continue; // It is being made, or removed, right now.
-    }
-    if (!(await isRunning(owner))) rmSync(folder, { recursive: true, force: true });
+    if (!(await isInUse(folder))) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function isInUse(folder: string): Promise<boolean> {
+  try {
+    return await isRunning(JSON.parse(readFileSync(join(folder, OWNER), 'utf8')) as ProcessIdentity);
+  } catch {
+    // Being made or removed right now, or left by a run that was killed in its first moment.
+    const made = statSync(folder, { throwIfNoEntry: false });
+    return made !== undefined && Date.now() - made.mtimeMs < 60_000;
   }
 }
 
