@@ -23,8 +23,8 @@ export interface Operation<S extends { readonly kind: string }> {
   readonly plan: () => Promise<Plan<S>>;
   readonly act: (step: S) => Promise<void>;
   /**
-   * Steps that concern one member alone: they run beside those of other members, and one that fails is waited for like a member
-   * that is not there. Its name for people; undefined for every other step. A plan has either such steps only, or none.
+   * Steps that concern one member alone: they run in their order beside those of other members, and one that fails keeps no other
+   * member's from being carried out. Its name for people; undefined for every other step. A plan has either such steps only, or none.
    */
   readonly memberOf?: (step: S) => string | undefined;
   /** Called before a refusal is thrown: the place to leave a condition. */
@@ -45,8 +45,23 @@ const MOST_ROUNDS = 40;
 /** A wait ends after this long even without an event: time itself may change the decision. */
 const WAIT_LIMIT_MS = 1000;
 
+interface Failure {
+  readonly member: string;
+  readonly error: unknown;
+}
+
+/** `failed`: members of which a step failed; what was to be done for the others is done. */
 type Round =
-  { readonly kind: 'done' } | { readonly kind: 'wait'; readonly reason: string } | { readonly kind: 'acted' };
+  | { readonly kind: 'done' }
+  | { readonly kind: 'wait'; readonly reason: string }
+  | { readonly kind: 'acted' }
+  | { readonly kind: 'failed'; readonly failures: readonly Failure[] };
+
+function describeFailures(failures: readonly Failure[]): string {
+  return failures
+    .map(({ member, error }) => `${member}: ${error instanceof Error ? error.message : String(error)}`)
+    .join('; ');
+}
 
 async function oneRound<S extends { readonly kind: string }>(
   operation: Operation<S>,
@@ -70,7 +85,7 @@ async function oneRound<S extends { readonly kind: string }>(
     return { kind: 'acted' };
   }
   const failures = await carryOutByMember(operation, around, members, signal);
-  return failures.length === 0 ? { kind: 'acted' } : { kind: 'wait', reason: failures.join('; ') };
+  return failures.length === 0 ? { kind: 'acted' } : { kind: 'failed', failures };
 }
 
 async function carryOut<S extends { readonly kind: string }>(
@@ -90,33 +105,27 @@ async function carryOut<S extends { readonly kind: string }>(
   }
 }
 
-/** What went wrong, a line for each member that failed. */
+/** What went wrong, for each member that failed. */
 async function carryOutByMember<S extends { readonly kind: string }>(
   operation: Operation<S>,
   around: Surroundings,
   members: ReadonlyMap<string, readonly S[]>,
   signal?: AbortSignal,
-): Promise<readonly string[]> {
+): Promise<readonly Failure[]> {
   const runs = [...members].map(async ([member, steps]) => {
     try {
       await carryOut(operation, around, steps, signal);
       return [];
     } catch (error) {
       signal?.throwIfAborted();
-      around.log.warn('member not ready', {
-        operation: operation.name,
-        volumeId: operation.volumeId,
-        member,
-        error: errorFields(error),
-      });
-      return [`${member}: ${error instanceof Error ? error.message : String(error)}`];
+      return [{ member, error }];
     }
   });
   return (await Promise.all(runs)).flat();
 }
 
 /**
- * Converges, waiting inside for what is not there yet. Rejects `unavailable` with the reason of the wait when `signal` aborts,
+ * Converges, waiting inside for what is not there yet, a member of which a step failed included. Rejects `unavailable` with the reason of the wait when `signal` aborts,
  * with the planner's refusal, with the error of a step, or `internal` when it does not converge.
  */
 export async function converge<S extends { readonly kind: string }>(
@@ -133,13 +142,24 @@ export async function converge<S extends { readonly kind: string }>(
       round += 1;
       continue;
     }
-    waitingFor = result.reason;
+    waitingFor = result.kind === 'wait' ? result.reason : describeFailures(result.failures);
+    if (result.kind === 'failed') warnOfFailures(operation, around.log, result.failures);
     await around.wakeups.next(mark, WAIT_LIMIT_MS, signal);
   }
   throw new DomainError(
     'internal',
     `${operation.name} of ${operation.volumeId}: the plan is not empty after ${MOST_ROUNDS} rounds`,
   );
+}
+
+function warnOfFailures(
+  { name, volumeId }: Pick<Operation<never>, 'name' | 'volumeId'>,
+  log: Log,
+  failures: readonly Failure[],
+): void {
+  for (const { member, error } of failures) {
+    log.warn('member not ready', { operation: name, volumeId, member, error: errorFields(error) });
+  }
 }
 
 async function runRound<S extends { readonly kind: string }>(
@@ -161,7 +181,21 @@ async function runRound<S extends { readonly kind: string }>(
   }
 }
 
-/** One round without waiting, for reconcilers: says what it waits for, or undefined when there is nothing left to do. */
+/** Of one member its own error: the kernel's code is in it. */
+function failureOf(
+  { name, volumeId }: Pick<Operation<never>, 'name' | 'volumeId'>,
+  failures: readonly Failure[],
+): unknown {
+  const [first, ...others] = failures;
+  if (others.length === 0) return first?.error;
+  const cause = new AggregateError(failures.map(({ error }) => error));
+  return new DomainError('unavailable', `${name} of ${volumeId}: ${describeFailures(failures)}`, { cause });
+}
+
+/**
+ * Rounds without waiting, for reconcilers: says what it waits for, or undefined when there is nothing left to do. Rejects with the
+ * planner's refusal, or with what failed, once that of other members has been done.
+ */
 export async function convergeOnce<S extends { readonly kind: string }>(
   operation: Operation<S>,
   around: Surroundings,
@@ -170,6 +204,7 @@ export async function convergeOnce<S extends { readonly kind: string }>(
     const result = await around.rounds.run(operation.volumeId, undefined, () => oneRound(operation, around));
     if (result.kind === 'done') return undefined;
     if (result.kind === 'wait') return result.reason;
+    if (result.kind === 'failed') throw failureOf(operation, result.failures);
   }
   throw new DomainError(
     'internal',

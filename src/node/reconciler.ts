@@ -14,6 +14,7 @@ import { actHolderStep } from './act-holder.ts';
 import { leaveCondition } from './conditions.ts';
 import type { Surroundings } from './converge.ts';
 import { convergeOnce } from './converge.ts';
+import { nameOfMember, partitionOfHolderStep } from './step-members.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
 
 export interface ReconcilerParts {
@@ -76,7 +77,9 @@ export class NodeVolumeReconciler {
     const onRefusal = leaveCondition(volumes, volumeId, acts.now);
     const plan = (): ReturnType<VolumeWorlds['planHolding']> => worlds.planHolding(volumeId);
     const act = (step: HolderStep): Promise<void> => actHolderStep(acts, volumeId, step);
-    return convergeOnce({ name: 'hold', volumeId, plan, act, onRefusal }, around);
+    const memberOf = (step: HolderStep): string =>
+      nameOfMember(partitionOfHolderStep(step), volumes.get(volumeId)?.status?.partitions ?? []);
+    return convergeOnce({ name: 'hold', volumeId, plan, act, onRefusal, memberOf }, around);
   }
 
   /** Writes what the consumer sees of its array: member states, counters, progress. Nothing when nothing changed. */

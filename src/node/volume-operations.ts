@@ -9,7 +9,6 @@ import type { Who } from '../plan/records.ts';
 import { planStage } from '../plan/staging.ts';
 import type { PublishStep, StageStep, UnstageStep } from '../plan/steps.ts';
 import { planUnstage } from '../plan/teardown.ts';
-import { describeMember } from '../plan/view.ts';
 import type { ConsumerWorld, FilesystemSeen, Plan, StagingWanted } from '../plan/world.ts';
 import type { ConsumerActs, StageMemory } from './act-consumer.ts';
 import { actPublishStep, actStageStep, actUnstageStep } from './act-consumer.ts';
@@ -17,6 +16,7 @@ import { leaveCondition } from './conditions.ts';
 import type { Surroundings } from './converge.ts';
 import { converge } from './converge.ts';
 import type { NodeOperations, PublishRequest, StageRequest, VolumeStats } from './operations.ts';
+import { nameOfMember } from './step-members.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
 
 export interface OperationParts {
@@ -89,13 +89,6 @@ function memberOf(step: StageStep): string | undefined {
   }
 }
 
-/** With its node: whoever reads it has to know where to look. */
-function nameOfMember(partitionUUID: string | undefined, entries: readonly PartitionStatus[]): string | undefined {
-  if (partitionUUID === undefined) return undefined;
-  const entry = entries.find((candidate) => candidate.partitionUUID === partitionUUID);
-  return entry === undefined ? `partition ${partitionUUID}` : describeMember(entry);
-}
-
 export class VolumeNodeOperations implements NodeOperations {
   readonly #parts: OperationParts;
 
@@ -131,7 +124,10 @@ export class VolumeNodeOperations implements NodeOperations {
       await actStageStep(acts, request.volumeId, who, memory, step);
     };
     const onRefusal = leaveCondition(acts.volumes, request.volumeId, acts.now);
-    const nameOf = (step: StageStep): string | undefined => nameOfMember(memberOf(step), entries);
+    const nameOf = (step: StageStep): string | undefined => {
+      const member = memberOf(step);
+      return member === undefined ? undefined : nameOfMember(member, entries);
+    };
     await converge(
       { name: 'stage', volumeId: request.volumeId, plan, act, onRefusal, memberOf: nameOf },
       around,

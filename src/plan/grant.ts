@@ -213,7 +213,8 @@ export function planGrant(
     return { steps: [...revokes, ...removals], waits: waiting(why ?? 'the partition is not here') };
   }
   if (partition.path === undefined) {
-    return { steps: [...revokes, ...removals, { kind: 'repairTable', diskPath: partition.diskPath }], waits: [] };
+    const { partitionUUID, diskPath } = partition;
+    return { steps: [...revokes, ...removals, { kind: 'repairTable', partitionUUID, diskPath }], waits: [] };
   }
   const serving = consumer === 'here' ? [] : serve(world, status, entry, partition);
   return { steps: [...revokes, ...removals, ...serving, ...record], waits: [] };

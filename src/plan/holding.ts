@@ -47,7 +47,7 @@ function planCreation(world: HolderWorld, entry: PartitionStatus, busyDisks: Set
   if (busyDisks.has(drive.diskPath)) return waitingFor(entry, `another partition is being made on ${drive.diskPath}`);
   if (drive.gptState === 'primary-only' || drive.gptState === 'backup-only') {
     busyDisks.add(drive.diskPath);
-    return doing({ kind: 'repairTable', diskPath: drive.diskPath });
+    return doing({ kind: 'repairTable', partitionUUID, diskPath: drive.diskPath });
   }
   const startBytes = bestFit(drive, sizeBytes);
   if (startBytes === undefined) {
@@ -69,7 +69,7 @@ function planRequested(
   const { partitionUUID } = entry;
   if (partition === undefined) return planCreation(world, entry, busyDisks);
   if (partition.foreignHolders.length > 0) return waitingFor(entry, heldBy(partition));
-  if (partition.path === undefined) return doing({ kind: 'repairTable', diskPath: partition.diskPath });
+  if (partition.path === undefined) return doing({ kind: 'repairTable', partitionUUID, diskPath: partition.diskPath });
   if (partition.sizeBytes < entry.sizeBytes) {
     return waitingFor(entry, `the partition has ${partition.sizeBytes} bytes, ${entry.sizeBytes} were asked for`);
   }
@@ -106,7 +106,8 @@ function planRemoval(world: HolderWorld, entry: PartitionStatus, partition: Loca
     return doing(...cut, { kind: 'recordRemoved', partitionUUID });
   }
   if (partition.foreignHolders.length > 0) return { ...waitingFor(entry, heldBy(partition)), steps: cut };
-  if (partition.path === undefined) return doing(...cut, { kind: 'repairTable', diskPath: partition.diskPath });
+  if (partition.path === undefined)
+    return doing(...cut, { kind: 'repairTable', partitionUUID, diskPath: partition.diskPath });
   return doing(
     ...cut,
     { kind: 'wipePartition', partitionUUID, path: partition.path, sizeBytes: partition.sizeBytes },

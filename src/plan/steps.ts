@@ -6,6 +6,7 @@ import type { NvmeConnectOptions } from '../api/kernel.ts';
 import type { FsType } from '../api/volume.ts';
 import type { ConsumerObservation } from './health.ts';
 
+/** Every step concerns the partition of one member: steps of different members may be carried out side by side. */
 export type HolderStep =
   /** GPT entry and kernel partition. Only for an entry in `Requested`; `zeroPartition` follows when its device node is seen. */
   | {
@@ -25,7 +26,7 @@ export type HolderStep =
   | { readonly kind: 'recordCreated'; readonly partitionUUID: string }
   /** The partition cannot be made here; the entry goes and the controller places it again. */
   | { readonly kind: 'recordImpossible'; readonly partitionUUID: string; readonly reason: string }
-  | { readonly kind: 'repairTable'; readonly diskPath: string }
+  | { readonly kind: 'repairTable'; readonly partitionUUID: string; readonly diskPath: string }
   /** `fenceExport`: the same effect on an export whose consumer never said that it let go. Only these count as fences. */
   | { readonly kind: 'revokeExport' | 'fenceExport'; readonly nqn: string }
   | { readonly kind: 'removeLeg'; readonly name: string }

@@ -58,6 +58,7 @@ export interface InProcessOptions {
   readonly log?: Log;
   readonly onStep?: (node: string, done: StepDone) => void;
   readonly startGraceMs?: number;
+  readonly drivesPerNode?: number;
   readonly preflight?: Preflight;
   /** Default: nobody has anything open. */
   readonly findOpeners?: (node: string, devNumber: string) => Promise<readonly string[]>;
@@ -92,7 +93,11 @@ export class InProcessCluster {
   }
 
   #addNode(name: string, address: string): void {
-    const disks = [{ name: 'nvme0n1', sizeBytes: 4 * GIB, serial: `${name}-0` }];
+    const disks = Array.from({ length: this.#options.drivesPerNode ?? 1 }, (_, index) => ({
+      name: `nvme${index}n1`,
+      sizeBytes: 4 * GIB,
+      serial: `${name}-${index}`,
+    }));
     const fake = new FakeNode({ name, fabric: this.fabric, addresses: [address], disks });
     this.nodeStore.set(name, { internalIP: address, machineID: `machine-of-${name}` });
     this.#members.set(name, { fake, role: this.#startRole(fake) });
@@ -231,7 +236,7 @@ export class InProcessCluster {
       const usable = [...this.devices.objects.values()].filter((device) =>
         device.status?.conditions.some((condition) => condition.type === 'Usable' && condition.status === 'True'),
       );
-      return usable.length === this.#members.size;
+      return usable.length === this.#members.size * (this.#options.drivesPerNode ?? 1);
     });
   }
 
