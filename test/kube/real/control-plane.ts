@@ -47,6 +47,9 @@ export interface ControlPlane {
   stopApiServer(signal?: NodeJS.Signals): Promise<void>;
   /** Starts it again at the same address. */
   startApiServer(): Promise<void>;
+  /** Stops etcd under a running API server; its data stay in the folder `etcd`. */
+  stopEtcd(): Promise<void>;
+  startEtcd(): Promise<void>;
   /** Forgets all history: compacts etcd and empties the API server's cache of changes by a restart. */
   compact(): Promise<void>;
   /** Creates the kinds of `deploy/crds` and waits until they are served. */
@@ -214,10 +217,19 @@ class RealControlPlane implements ControlPlane {
   }
 
   async start(): Promise<void> {
+    await this.startEtcd();
+    await this.startApiServer();
+  }
+
+  async startEtcd(): Promise<void> {
+    if (this.#etcd?.runs === true) return;
     const etcd = await startComponent('etcd', toolPath('etcd'), etcdArguments(this.#place), this.folder);
     this.#etcd = etcd;
     await untilReady(etcd, async () => (await fetch(this.#etcdUrl('/health'))).ok, READY_MS);
-    await this.startApiServer();
+  }
+
+  async stopEtcd(): Promise<void> {
+    await this.#etcd?.stop();
   }
 
   async startControllers(): Promise<void> {
