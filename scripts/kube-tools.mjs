@@ -87,6 +87,14 @@ export async function buildTool(recipe, goRelease, make = compile, ask = askVers
   dropOldEntries(parent, 2);
 }
 
+let hasWarned = false;
+
+function warnOnce(say) {
+  if (hasWarned) return;
+  hasWarned = true;
+  say('building what is missing: the first time up to twenty minutes on two cores, and 8 GB in the caches of Go');
+}
+
 async function provide(name, say) {
   const { version: pinned, goLeast } = recipeOf(name, '');
   const installed = findInstalled(name, pinned);
@@ -96,6 +104,7 @@ async function provide(name, say) {
   const kind = join(KINDS, name);
   const entry = () => cached(kind, recipe.key);
   if (entry() !== undefined) return { path: join(entry(), name), version: pinned, origin: 'cache' };
+  warnOnce(say);
   say(`${name} ${pinned}: building with Go ${goRelease}`);
   const start = performance.now();
   await buildTool(recipe, goRelease);
