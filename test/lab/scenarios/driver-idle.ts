@@ -15,10 +15,10 @@ const RSS_LIMIT_MIB = 120;
 /** In 100 s: ten passes and seven heartbeats (every 10 s and 15 s). */
 const EXPECTED_BURSTS = 17;
 /**
- * Beside those one after each pass, when the timer runs out that had watched over its calls to the kernel (a timer that was
+ * Beside those one 5 s after each of them, when the timer runs out that had watched over its reads of the drives (one that was
  * cleared still wakes the loop once), and the collector of garbage, which comes when it pleases.
  */
-const MOST_BURSTS = 30;
+const MOST_BURSTS = 40;
 /** A process that polls has none; how long a pass takes depends on the machine. */
 const FEWEST_QUIET_SECONDS = 25;
 const TRACE = '/sys/kernel/tracing';
