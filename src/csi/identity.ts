@@ -11,8 +11,6 @@ import { unary } from './unary.ts';
 
 export interface PluginIdentity {
   readonly version: string;
-  /** Whether this process serves the Controller service. */
-  readonly isController: boolean;
 }
 
 /** The Identity service. Ready as soon as the process serves: liveness depends on nothing else (SPEC §7.14). */
@@ -38,8 +36,9 @@ export function identityHandlers(edge: CsiEdge, plugin: PluginIdentity): Identit
     GetPluginCapabilities: unary(
       edge,
       always<GetPluginCapabilitiesRequest__Output, GetPluginCapabilitiesResponse>('GetPluginCapabilities', () => ({
+        // The plugin's as a whole: CSI wants the same answer of each of its instances, whichever services that one serves.
         capabilities: [
-          ...(plugin.isController ? [{ service: { type: 'CONTROLLER_SERVICE' as const } }] : []),
+          { service: { type: 'CONTROLLER_SERVICE' as const } },
           { service: { type: 'VOLUME_ACCESSIBILITY_CONSTRAINTS' as const } },
         ],
       })),

@@ -81,8 +81,7 @@ function serverFor(options: CsiServerOptions, edge: CsiEdge): Server {
     'grpc.max_receive_message_length': LARGEST_MESSAGE_BYTES,
     'grpc.max_send_message_length': -1,
   });
-  const plugin = { version: options.version, isController: options.controller !== undefined };
-  server.addService(csi.Identity.service, identityHandlers(edge, plugin));
+  server.addService(csi.Identity.service, identityHandlers(edge, { version: options.version }));
   if (options.controller !== undefined) {
     server.addService(csi.Controller.service, controllerHandlers(edge, options.controller));
   }
