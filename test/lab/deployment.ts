@@ -20,7 +20,8 @@ import { REPO_ROOT } from './paths.ts';
 import { kubectl } from './kubectl.ts';
 
 const PROGRAM = join(REPO_ROOT, 'dist', 'meshstor.mjs');
-const GUEST_SOCKET = '/run/meshstor/csi.sock';
+/** The node role's socket in a guest. */
+export const GUEST_SOCKET = '/run/meshstor/csi.sock';
 let deployments = 0;
 const SERVES_LIMIT_MS = 180_000;
 
@@ -180,6 +181,8 @@ export class Deployment {
   readonly api: ApiServer;
   readonly kubeconfig: string;
   readonly controller: CsiClient;
+  /** Path of the controller's CSI socket on the host. */
+  readonly controllerSocket: string;
   readonly nodes: ReadonlyMap<string, NodeRole>;
   readonly #controllerProcess: ChildProcess;
   readonly #folder: string;
@@ -188,6 +191,7 @@ export class Deployment {
     api: ApiServer;
     kubeconfig: string;
     controller: CsiClient;
+    controllerSocket: string;
     nodes: ReadonlyMap<string, NodeRole>;
     controllerProcess: ChildProcess;
     folder: string;
@@ -195,6 +199,7 @@ export class Deployment {
     this.api = parts.api;
     this.kubeconfig = parts.kubeconfig;
     this.controller = parts.controller;
+    this.controllerSocket = parts.controllerSocket;
     this.nodes = parts.nodes;
     this.#controllerProcess = parts.controllerProcess;
     this.#folder = parts.folder;
@@ -270,7 +275,15 @@ export async function deploy(cluster: Cluster, options: DeploymentOptions = {}):
     const forwarded = await machine.forwardUnixSocket(GUEST_SOCKET);
     nodes.set(machine.name, new NodeRole(machine, connectCsi(forwarded), kubeconfig, options));
   }
-  const deployment = new Deployment({ api, kubeconfig, controller, nodes, controllerProcess, folder });
+  const deployment = new Deployment({
+    api,
+    kubeconfig,
+    controller,
+    controllerSocket: socket,
+    nodes,
+    controllerProcess,
+    folder,
+  });
   try {
     await Promise.all([untilServes('controller role', controller), ...[...nodes.values()].map((role) => role.start())]);
     return deployment;

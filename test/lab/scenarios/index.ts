@@ -1,4 +1,5 @@
 import type { Scenario } from '../scenario.ts';
+import { csiSanity } from './csi-sanity.ts';
 import { driverCrash } from './driver-crash.ts';
 import { driverDrives } from './driver-drives.ts';
 import { driverIdle } from './driver-idle.ts';
@@ -19,5 +20,5 @@ export const SCENARIOS: readonly Scenario[] = [
   driverIdle,
 ];
 
-/** Ten minutes and more on two cores: run by name, `npm run lab -- --scenario driver-crash`. */
-export const LONG_SCENARIOS: readonly Scenario[] = [driverCrash];
+/** Many minutes on two cores: run by name, `npm run lab -- --scenario driver-crash`; csi-sanity by `npm run test:sanity`. */
+export const LONG_SCENARIOS: readonly Scenario[] = [driverCrash, csiSanity];
