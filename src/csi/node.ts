@@ -129,15 +129,23 @@ function toPublishRequest(request: NodePublishVolumeRequest__Output): PublishReq
   };
 }
 
+/** No volume is at a relative path: a wrong path like any other, for which CSI has NOT_FOUND. */
+function toStatsRequest(request: NodeGetVolumeStatsRequest__Output): VolumeAtPath {
+  const volumeId = requireText('volume_id', request.volumeId);
+  const { volumePath } = request;
+  if (volumePath !== '' && !volumePath.startsWith('/')) {
+    const at = JSON.stringify(volumePath);
+    throw new DomainError('notFound', `reading usage of ${volumeId}: it is not at ${at}, which is no absolute path`);
+  }
+  return { volumeId, path: requirePath('volume_path', volumePath) };
+}
+
 function factHandlers(edge: CsiEdge, node: NodeOperations): Facts {
   return {
     NodeGetVolumeStats: unary<NodeGetVolumeStatsRequest__Output, VolumeAtPath, NodeGetVolumeStatsResponse>(edge, {
       name: 'NodeGetVolumeStats',
       requestType: 'NodeGetVolumeStatsRequest',
-      validate: (request) => ({
-        volumeId: requireText('volume_id', request.volumeId),
-        path: requirePath('volume_path', request.volumePath),
-      }),
+      validate: toStatsRequest,
       work: async (request, { signal }) => toStatsResponse(await node.stats(request.volumeId, request.path, signal)),
     }),
     NodeExpandVolume: unary<NodeExpandVolumeRequest__Output, undefined, NodeExpandVolumeResponse>(edge, {

@@ -350,6 +350,14 @@ describe('the Node service refuses', () => {
     await expectRefusal(calls().NodeGetVolumeStats({ volumeId: 'v' }), 'INVALID_ARGUMENT', 'volume_path');
   });
 
+  it('to count at a relative path, where no volume is: NOT_FOUND', async () => {
+    await expectRefusal(
+      calls().NodeGetVolumeStats({ volumeId: 'v', volumePath: 'some/path' }),
+      'NOT_FOUND',
+      'some/path',
+    );
+  });
+
   it('expansion: UNIMPLEMENTED, and it is not advertised', async () => {
     await expectRefusal(calls().NodeExpandVolume({ volumeId: 'v' }), 'UNIMPLEMENTED', 'EXPAND_VOLUME');
     const { capabilities } = await calls().NodeGetCapabilities({});
