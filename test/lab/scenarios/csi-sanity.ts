@@ -81,7 +81,8 @@ async function runSuite(
   return faultsIn(cases, skippedNames(), LEAST_PASSED).map((fault) => `${access}: ${fault}`);
 }
 
-async function bothWays(context: ScenarioContext, driver: Driver): Promise<void> {
+/** Returns what is wrong with the runs. */
+async function bothWays(context: ScenarioContext, driver: Driver): Promise<readonly string[]> {
   const { cluster, step } = context;
   await step('every drive is usable', () => untilUsable(driver.deployment, cluster.nodes));
   const node = cluster.node('node1');
@@ -94,7 +95,7 @@ async function bothWays(context: ScenarioContext, driver: Driver): Promise<void>
       faults.push(...(await runSuite(context, access, relay.port)));
       await step(`${access}: every volume is gone`, () => untilNothingRemains(driver, cluster.nodes));
     }
-    if (faults.length > 0) throw new Error(faults.join('\n'));
+    return faults;
   } finally {
     await relay.close();
     await node.run(`rm -rf ${FOLDER}`);
@@ -106,5 +107,11 @@ export const csiSanity: Scenario = {
   title: 'the conformance suite of CSI passes against real drives, mounted and as block devices',
   nodes: COPIES === 1 ? 1 : 3,
   skip: () => (PROGRAM === undefined ? 'needs the csi-sanity program: run `npm run test:sanity`' : undefined),
-  run: (context) => withDriver(context, {}, (driver) => bothWays(context, driver)),
+  async run(context) {
+    let faults: readonly string[] = [];
+    await withDriver(context, {}, async (driver) => {
+      faults = await bothWays(context, driver);
+    });
+    if (faults.length > 0) throw new Error(faults.join('\n'));
+  },
 };
