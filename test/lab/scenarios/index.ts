@@ -17,8 +17,7 @@ export const SCENARIOS: readonly Scenario[] = [
   driverLife,
   driverDrives,
   driverReturn,
-  driverIdle,
 ];
 
-/** Many minutes on two cores: run by name, `npm run lab -- --scenario driver-crash`; csi-sanity by `npm run test:sanity`. */
-export const LONG_SCENARIOS: readonly Scenario[] = [driverCrash, csiSanity];
+/** Many minutes on two cores, or a measurement: run by name, `npm run lab -- --scenario driver-crash`; csi-sanity by `npm run test:sanity`. */
+export const LONG_SCENARIOS: readonly Scenario[] = [driverIdle, driverCrash, csiSanity];
