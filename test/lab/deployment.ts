@@ -19,7 +19,7 @@ import type { GuestProcess, Machine } from './machine.ts';
 import { REPO_ROOT } from './paths.ts';
 import { kubectl } from './kubectl.ts';
 
-const PROGRAM = join(REPO_ROOT, 'dist', 'meshstor.mjs');
+export const PROGRAM = join(REPO_ROOT, 'dist', 'meshstor.mjs');
 /** The node role's socket in a guest. */
 export const GUEST_SOCKET = '/run/meshstor/csi.sock';
 let deployments = 0;

@@ -68,10 +68,13 @@ export async function createVolume(controller: CsiClient, wanted: VolumeWanted):
   return volume.volumeId;
 }
 
-export class Kubelet {
-  readonly #deployment: Deployment;
+/** What it needs of a deployment, whatever the control plane. */
+export type Volumes = Pick<Deployment, 'controller' | 'node' | 'object'>;
 
-  constructor(deployment: Deployment) {
+export class Kubelet {
+  readonly #deployment: Volumes;
+
+  constructor(deployment: Volumes) {
     this.#deployment = deployment;
   }
 

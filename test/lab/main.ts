@@ -68,7 +68,10 @@ async function main(): Promise<number> {
   const scenarios = selectScenarios(known, flags.scenario);
   if (process.getuid?.() !== 0)
     throw new Error('the lab needs root, for network namespaces and taps: run it with sudo');
-  await enterLabNamespace(() => ensureKernel(flags.kernel, print));
+  await enterLabNamespace(async () => {
+    await ensureKernel(flags.kernel, print);
+    for (const scenario of scenarios) await scenario.prepare?.(print);
+  });
   const options = { kernel: flags.kernel, nodes: flags.nodes, name: 'lab', progress: print };
   if (flags.run.length > 0) return runCommands(flags.run, options);
   if (flags.shell) return openShell(options);

@@ -21,6 +21,8 @@ export interface Scenario {
   /** Says why it cannot run here; undefined if it can. */
   skip?(cluster: Cluster): string | undefined;
   run(context: ScenarioContext): Promise<void>;
+  /** Gets what it needs from the network, before the lab's namespace is entered: there is no way out of that. */
+  prepare?(print: Print): Promise<void>;
 }
 
 export interface Totals {

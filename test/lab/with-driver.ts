@@ -13,7 +13,10 @@ export interface Driver {
 const READY_LIMIT_MS = 120_000;
 
 /** Waits until every drive of these nodes is usable. */
-export async function untilUsable(deployment: Deployment, machines: readonly Machine[]): Promise<void> {
+export async function untilUsable(
+  deployment: Pick<Deployment, 'list' | 'kubectl'>,
+  machines: readonly Machine[],
+): Promise<void> {
   const count = machines.reduce((sum, machine) => sum + machine.spec.drives.length, 0);
   const deadline = Date.now() + READY_LIMIT_MS;
   for (;;) {

@@ -6,6 +6,7 @@ import { driverIdle } from './driver-idle.ts';
 import { driverLife } from './driver-life.ts';
 import { driverReturn } from './driver-return.ts';
 import { kernelFacts } from './kernel-facts.ts';
+import { kubernetesLife } from './kubernetes-life.ts';
 import { labTools } from './lab-tools.ts';
 import { nativeStorage } from './native-storage.ts';
 
@@ -19,5 +20,5 @@ export const SCENARIOS: readonly Scenario[] = [
   driverReturn,
 ];
 
-/** Many minutes on two cores, or a measurement: run by name, `npm run lab -- --scenario driver-crash`; csi-sanity by `npm run test:sanity`. */
-export const LONG_SCENARIOS: readonly Scenario[] = [driverIdle, driverCrash, csiSanity];
+/** Many minutes on two cores, a measurement, or in need of Go: run by name, `npm run lab -- --scenario driver-crash`. */
+export const LONG_SCENARIOS: readonly Scenario[] = [driverIdle, driverCrash, csiSanity, kubernetesLife];
