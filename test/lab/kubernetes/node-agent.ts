@@ -132,7 +132,8 @@ export class NodeAgent {
   async tokenFor(pod: Pod): Promise<string> {
     const { namespace, name, uid } = pod.metadata;
     const boundObjectRef = { apiVersion: 'v1', kind: 'Pod', name, uid };
-    const spec = { audiences: ['https://kubernetes.default.svc'], expirationSeconds: 3607, boundObjectRef };
+    // For the API server's own audience: nodes may name only those that the pod's volumes name.
+    const spec = { audiences: [], expirationSeconds: 3607, boundObjectRef };
     const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${pod.spec.serviceAccountName ?? ''}/token`;
     const request = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec };
     const { status } = await waitFor(`a token for ${name}`, 30_000, () => this.#api.create(path, request));

@@ -17,7 +17,10 @@ export async function waitFor<T>(what: string, limitMs: number, ask: () => Promi
       if (!(error instanceof ApiError) || !LATER.has(error.status)) throw error;
       last = error;
     }
-    if (Date.now() > deadline) throw new Error(`${what}: not so after ${limitMs} ms`, { cause: last });
+    if (Date.now() > deadline) {
+      const said = last instanceof Error ? `: ${last.message}` : '';
+      throw new Error(`${what}: not so after ${limitMs} ms${said}`, { cause: last });
+    }
     await sleep(PAUSE_MS);
   }
 }
