@@ -21,6 +21,7 @@ const VOLUMES = '/api/v1/persistentvolumes';
 const LIMIT_MS = 243_000;
 const RENEW_MS = 5_000;
 const LOOK_MS = 150;
+const STOP_MS = 10_000;
 
 export interface Pod extends Wire {
   readonly metadata: Wire['metadata'] & { readonly namespace: string };
@@ -166,7 +167,8 @@ export class NodeAgent {
 
   async stop(): Promise<void> {
     this.#runs = false;
-    await Promise.all(this.#tasks);
+    // A call that is being repeated ends when its client is closed.
+    await Promise.race([Promise.all(this.#tasks), sleep(STOP_MS, undefined, { ref: false })]);
     this.#api.client.close();
   }
 
