@@ -17,7 +17,7 @@ export const PART_LIMIT_MS = 1_000;
 export const KERNEL_LIMIT_MS = 500;
 const LOOK_EVERY_MS = 20;
 /** A line is written in microseconds, where a thread is free to write it. */
-const LAST_WORDS_MS = 50;
+const LAST_WORDS_MS = 500;
 
 /** Requests of Node's own that run on the pool, and last as long as a drive or a name server does. */
 const POOL_REQUESTS: ReadonlySet<string> = new Set([
@@ -52,6 +52,8 @@ export class Threads {
  * would keep it for ever. The first process of a container is deaf to its own SIGKILL, but not to `abort`.
  */
 function endNow(): never {
+  // A thread may have the last words in hand.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LAST_WORDS_MS);
   process.kill(process.pid, 'SIGKILL');
   process.abort();
 }
@@ -60,8 +62,6 @@ function endNow(): never {
 function endFailed(log: RootLog, areBusy: boolean): never {
   log.flushSync();
   if (!areBusy) process.exit(1);
-  // A thread may have the last words in hand.
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LAST_WORDS_MS);
   endNow();
 }
 
