@@ -1,4 +1,4 @@
-#!/usr/bin/env -S UV_THREADPOOL_SIZE=16 MALLOC_ARENA_MAX=2 node --max-semi-space-size=2
+#!/usr/bin/env -S UV_THREADPOOL_SIZE=16 MALLOC_ARENA_MAX=2 node --max-semi-space-size=8
 /** The program: flags → parts → servers. Everything is wired here and in `main/`, nowhere else. */
 import { runDoctor } from './cli/doctor.ts';
 import { runCli } from './cli/program.ts';
