@@ -79,7 +79,7 @@ export interface Kernel {
   setMdMemberState(array: string, member: string, word: string): Promise<void>;
   /** Writes `md/<attribute>` (`array_state`, `sync_max`, `sync_action`, `safe_mode_delay`, …). */
   setMdAttribute(array: string, attribute: string, value: string): Promise<void>;
-  /** STOP_ARRAY. Gone already is success. `EBUSY` while something holds it open. */
+  /** STOP_ARRAY. Gone already is success. `EBUSY` while something holds it open. `ETIMEDOUT` when a guard holds MD's last write back: it goes on. */
   stopMdArray(array: string): Promise<void>;
 
   // -- device mapper

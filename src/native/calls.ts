@@ -20,6 +20,8 @@ export interface CallLimits {
   readonly driveReadMs: number;
   /** For work that the addon does on a thread of its own. */
   readonly ownThreadMs: number;
+  /** For what waits for I/O of an array. */
+  readonly heldBackMs: number;
 }
 
 /** The way of every call into the addon: check arguments, wait for a thread, call, check the result, rebuild the error. */
@@ -77,6 +79,17 @@ export class NativeCalls {
     const { ownThreadMs } = this.#limits;
     const late = () => timedOut(call.op, ownThreadMs, syscall, call.key);
     this.#shaped(call, await withLimit(this.#native(call), ownThreadMs, late), isNothing);
+  }
+
+  /**
+   * For a call that waits for I/O which a guard may hold back. Rejects `ETIMEDOUT` when it lasts too long; it goes on all the same,
+   * and keeps its thread of the pool until the path is back.
+   */
+  async withinLimit(call: NativeCall, syscall: string): Promise<void> {
+    this.#checkArguments(call);
+    const { heldBackMs } = this.#limits;
+    const late = () => timedOut(call.op, heldBackMs, syscall, call.key);
+    this.#shaped(call, await withLimit(this.#onPool(call), heldBackMs, late), isNothing);
   }
 
   async call<T>(call: NativeCall, shape: Check): Promise<T> {

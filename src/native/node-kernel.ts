@@ -187,7 +187,8 @@ export class NodeKernel implements Kernel {
 
   stopMdArray(array: string): Promise<void> {
     const check = (): void => args.checkKernelName('array', array);
-    return this.#native.perform({ op: 'stopMdArray', key: array, check, run: (addon) => addon.stopMdArray(array) });
+    const run = (addon: RawAddon): Promise<unknown> => addon.stopMdArray(array);
+    return this.#native.withinLimit({ op: 'stopMdArray', key: array, check, run }, 'ioctl STOP_ARRAY');
   }
 
   dmDevices(prefix: string): Promise<readonly DmDevice[]> {

@@ -8,7 +8,7 @@ import { legDmUuidFor } from '../api/names.ts';
 import { STAMP_OFFSET_BYTES } from '../api/layout.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
 import { activated, formatted, recordBirth, recordObserved, recordReleased, recordStart } from '../plan/records.ts';
-import type { Who } from '../plan/records.ts';
+import type { Who } from '../plan/owner.ts';
 import type { PublishStep, StageStep, UnstageStep } from '../plan/steps.ts';
 import type { FilesystemSeen, NodeIdentity } from '../plan/world.ts';
 import { MIB } from '../support/units.ts';
@@ -117,7 +117,13 @@ async function stopArray(kernel: Kernel, array: string): Promise<void> {
   try {
     await kernel.stopMdArray(array);
   } catch (error) {
-    if (errnoCode(error) !== 'EBUSY') throw error;
+    const code = errnoCode(error);
+    if (code === 'ETIMEDOUT') {
+      throw new DomainError('unavailable', `stopping ${array}: a member does not take MD's last write`, {
+        cause: error,
+      });
+    }
+    if (code !== 'EBUSY') throw error;
     throw new DomainError('unavailable', `stopping ${array}: a program still has it open`, { cause: error });
   }
 }

@@ -12,6 +12,7 @@ import type { OnStep, StepDone, Surroundings } from './converge.ts';
 import type { DrivePolicy } from './drive-policy.ts';
 import { Inventory } from './inventory.ts';
 import type { NodeOperations } from './operations.ts';
+import { VolumeMender } from './mender.ts';
 import { OwnNode } from './own-node.ts';
 import type { Preflight } from './preflight-watch.ts';
 import { NodeVolumeReconciler } from './reconciler.ts';
@@ -112,7 +113,8 @@ class Node implements RunningNode {
     const fatalFindings = (): Promise<string> => parts.preflight.fatalFindings();
     const acts = { kernel, tools, volumes, me, now, log, pause };
     this.operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings });
-    this.#reconciler = new NodeVolumeReconciler({ worlds, acts, around, volumes, events });
+    const mender = new VolumeMender({ worlds, acts, around, volumes });
+    this.#reconciler = new NodeVolumeReconciler({ worlds, acts, around, volumes, events, mender });
     this.#queue = parts.queueFor((volumeId) => this.#reconciler.reconcile(volumeId));
   }
 

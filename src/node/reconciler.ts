@@ -1,20 +1,23 @@
 /**
- * The node's background work on volumes: what it owes as a holder, and what it reports as a consumer. Woken by kernel events and
+ * The node's background work on volumes: what it owes as a holder, what it reports and mends as a consumer. Woken by kernel events and
  * by changes of the volumes; a full pass every 10 s is the safety net (SPEC §8).
  */
 import type { EventRecorder, EventSubject, ObjectStore } from '../api/object.ts';
 import { PVC_NAME_ANNOTATION, PVC_NAMESPACE_ANNOTATION, PV_NAME_ANNOTATION, VOLUME_KIND } from '../api/names.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
 import { observeConsumer } from '../plan/health.ts';
+import { whoOf } from '../plan/owner.ts';
 import { healthChange, recordReported } from '../plan/records.ts';
 import type { HolderStep } from '../plan/steps.ts';
 import { isUuid } from '../support/uuid.ts';
 import type { HolderActs } from './act-holder.ts';
 import { actHolderStep } from './act-holder.ts';
+import { errorFields } from '../support/log.ts';
 import { leaveCondition } from './conditions.ts';
 import type { Surroundings } from './converge.ts';
 import { convergeOnce } from './converge.ts';
 import { nameOfMember, partitionOfHolderStep } from './step-members.ts';
+import type { VolumeMender } from './mender.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
 
 export interface ReconcilerParts {
@@ -23,9 +26,10 @@ export interface ReconcilerParts {
   readonly around: Surroundings;
   readonly volumes: ObjectStore<MeshStorVolume>;
   readonly events: EventRecorder;
+  readonly mender: Pick<VolumeMender, 'mend'>;
 }
 
-/** A holder that waits for something else looks again after this. */
+/** Whoever waits for something else looks again after this. */
 const WAIT_MS = 1000;
 
 /** The claim that the volume was made for, where `kubectl describe pvc` looks. The provisioner names a PV after its claim's uid. */
@@ -63,12 +67,18 @@ export class NodeVolumeReconciler {
     return status?.nodeName === me || (status?.partitions ?? []).some((partition) => partition.nodeID === me);
   }
 
+  /** Each duty whatever becomes of the others: a connection that fails keeps nobody else from being served. */
   async reconcile(volumeId: string): Promise<{ readonly requeueAfterMs?: number }> {
-    // First: what MD has dropped must be known, whatever keeps this node from its duties as a holder.
+    // First: what MD has dropped must be known, whatever keeps this node from its other duties.
     await this.#report(volumeId);
-    const waitsFor = await this.#hold(volumeId);
-    if (waitsFor === undefined) return {};
-    this.#parts.around.log.debug('holder waits', { volumeId, reason: waitsFor });
+    const { mender, around } = this.#parts;
+    const duties = await Promise.allSettled([this.#hold(volumeId), mender.mend(volumeId)]);
+    const failures = duties.flatMap((duty) => (duty.status === 'rejected' ? [duty.reason as unknown] : []));
+    for (const error of failures.slice(1)) around.log.warn('duty failed', { volumeId, error: errorFields(error) });
+    if (failures.length > 0) throw failures[0];
+    const waits = duties.flatMap((duty) => (duty.status === 'fulfilled' ? (duty.value ?? []) : []));
+    if (waits.length === 0) return {};
+    around.log.debug('volume waits', { volumeId, reason: waits.join('; ') });
     return { requeueAfterMs: WAIT_MS };
   }
 
@@ -91,12 +101,7 @@ export class NodeVolumeReconciler {
       const status = world?.volume.status;
       if (world === undefined || status === undefined || (world.array === undefined && status.mdState === '')) return;
       const seen = observeConsumer(world);
-      const who = {
-        nodeName: world.me.nodeName,
-        machineID: world.me.machineID,
-        epoch: status.attachmentEpoch,
-        attachmentID: status.attachmentID,
-      };
+      const who = whoOf(world.me, world.volume);
       let change: ReturnType<typeof healthChange>;
       const after = await volumes.mutateStatus(volumeId, (current) => {
         const next = recordReported(current, who, seen, this.#parts.acts.now());

@@ -1,7 +1,7 @@
 /** Which member a step concerns: steps of one member fail alone. */
 import { parseLegName, parseSubsystemNqn } from '../api/names.ts';
 import type { PartitionStatus } from '../api/volume.ts';
-import type { HolderStep } from '../plan/steps.ts';
+import type { HolderStep, StageStep } from '../plan/steps.ts';
 import { describeMember } from '../plan/view.ts';
 
 /** The partition that a holder's step is for; what names none stands for itself. */
@@ -15,6 +15,20 @@ export function partitionOfHolderStep(step: HolderStep): string {
       return parseLegName(step.name)?.partitionUUID ?? step.name;
     default:
       return step.partitionUUID;
+  }
+}
+
+/** The member that a step of preparation is for; undefined for a step that concerns the array. */
+export function partitionOfStageStep(step: StageStep): string | undefined {
+  switch (step.kind) {
+    case 'connect':
+    case 'createGuard':
+    case 'reloadGuard':
+      return step.partitionUUID;
+    case 'removeLeg':
+      return parseLegName(step.name)?.partitionUUID;
+    default:
+      return undefined;
   }
 }
 

@@ -1,11 +1,11 @@
 /** NodeOperations on the real node: each call is the loop of `converge.ts` around one planner. */
 import { DomainError } from '../api/errors.ts';
 import type { Kernel } from '../api/kernel.ts';
-import { parseLegName } from '../api/names.ts';
 import type { FsType, MeshStorVolume, PartitionStatus } from '../api/volume.ts';
 import { observeConsumer } from '../plan/health.ts';
 import { planPublish, planUnpublish } from '../plan/publishing.ts';
-import type { Who } from '../plan/records.ts';
+import type { Who } from '../plan/owner.ts';
+import { whoOf } from '../plan/owner.ts';
 import { planStage } from '../plan/staging.ts';
 import type { PublishStep, StageStep, UnstageStep } from '../plan/steps.ts';
 import { planUnstage } from '../plan/teardown.ts';
@@ -16,7 +16,7 @@ import { leaveCondition } from './conditions.ts';
 import type { Surroundings } from './converge.ts';
 import { converge } from './converge.ts';
 import type { NodeOperations, PublishRequest, StageRequest, VolumeStats } from './operations.ts';
-import { nameOfMember } from './step-members.ts';
+import { nameOfMember, partitionOfStageStep } from './step-members.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
 
 export interface OperationParts {
@@ -32,16 +32,6 @@ export interface OperationParts {
 const USAGE_LIMIT_MS = 5000;
 
 const UNPROBED: FilesystemSeen = { kind: 'unprobed' };
-
-function whoOf(world: ConsumerWorld): Who {
-  const status = world.volume.status;
-  return {
-    nodeName: world.me.nodeName,
-    machineID: world.me.machineID,
-    epoch: status?.attachmentEpoch ?? 0,
-    attachmentID: status?.attachmentID ?? '',
-  };
-}
 
 function stagingWanted(request: StageRequest, volume: MeshStorVolume): StagingWanted {
   const { stagingPath, readOnly } = request;
@@ -75,20 +65,6 @@ function refuseSecondTarget(world: ConsumerWorld, stagingPath: string, targetPat
   );
 }
 
-/** The member that a step of preparation is for. */
-function memberOf(step: StageStep): string | undefined {
-  switch (step.kind) {
-    case 'connect':
-    case 'createGuard':
-    case 'reloadGuard':
-      return step.partitionUUID;
-    case 'removeLeg':
-      return parseLegName(step.name)?.partitionUUID;
-    default:
-      return undefined;
-  }
-}
-
 export class VolumeNodeOperations implements NodeOperations {
   readonly #parts: OperationParts;
 
@@ -115,7 +91,7 @@ export class VolumeNodeOperations implements NodeOperations {
       });
       checkContext(request, world.volume);
       await this.#checkPreflight(request.volumeId, world);
-      who = whoOf(world);
+      who = whoOf(world.me, world.volume);
       entries = world.volume.status?.partitions ?? [];
       return planStage(world, stagingWanted(request, world.volume));
     };
@@ -125,7 +101,7 @@ export class VolumeNodeOperations implements NodeOperations {
     };
     const onRefusal = leaveCondition(acts.volumes, request.volumeId, acts.now);
     const nameOf = (step: StageStep): string | undefined => {
-      const member = memberOf(step);
+      const member = partitionOfStageStep(step);
       return member === undefined ? undefined : nameOfMember(member, entries);
     };
     await converge(

@@ -3,50 +3,19 @@
  * changes. A writer whom the object does not name any more gets a `precondition`. Used by compare-and-swap writes.
  */
 import { findCondition, setCondition } from '../api/conditions.ts';
-import { DomainError } from '../api/errors.ts';
 import type { MeshStorVolume, PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { ConsumerObservation, DroppedMember } from './health.ts';
 import type { Actor } from './lifecycle.ts';
 import { deriveStatus, isLegalTransition, wantedMembers } from './lifecycle.ts';
 import type { StartRecord } from './steps.ts';
+import type { Who } from './owner.ts';
+import { refusal, requireOwner, requireStatus } from './owner.ts';
 import { columnOfEntry, emptyColumns, memberEntries } from './view.ts';
-
-/** A consumer as it must stand in the object for its writes to count (SPEC §7.1). */
-export interface Who {
-  readonly nodeName: string;
-  readonly machineID: string;
-  readonly epoch: number;
-  readonly attachmentID: string;
-}
 
 /** Condition that says why a partition could not be made; gone when it is placed again. */
 export const PLACED_CONDITION = 'Placed';
 /** `False` from the report of trouble to the report that it is over, whichever node makes it; absent before the first trouble. */
 export const HEALTHY_CONDITION = 'Healthy';
-
-function refusal(volume: MeshStorVolume, why: string): DomainError {
-  return new DomainError('precondition', `recording the state of volume ${volume.metadata.name}: ${why}`);
-}
-
-function requireStatus(volume: MeshStorVolume): VolumeStatus {
-  if (volume.status === undefined) throw refusal(volume, 'its status is gone');
-  return volume.status;
-}
-
-function requireOwner(volume: MeshStorVolume, who: Who): VolumeStatus {
-  const status = requireStatus(volume);
-  const isOurs =
-    status.nodeName === who.nodeName &&
-    status.machineID === who.machineID &&
-    status.attachmentEpoch === who.epoch &&
-    status.attachmentID === who.attachmentID;
-  if (isOurs) return status;
-  const now = status.nodeName === '' ? 'no node' : `node ${status.nodeName}, machine ${status.machineID}`;
-  throw refusal(
-    volume,
-    `it is attached to ${now} at epoch ${status.attachmentEpoch}, not to ${who.nodeName} at ${who.epoch} any more`,
-  );
-}
 
 function findOwnEntry(volume: MeshStorVolume, nodeName: string, partitionUUID: string): PartitionStatus | undefined {
   const entry = requireStatus(volume).partitions.find((candidate) => candidate.partitionUUID === partitionUUID);

@@ -4,6 +4,7 @@ import type { UnstageStep } from './steps.ts';
 import {
   describeMember,
   fencedReason,
+  hasPath,
   isHealthyGuard,
   memberEntries,
   notConsumerReason,
@@ -84,10 +85,10 @@ function planFenced(world: ConsumerWorld, array: ArraySeen, stagingPath: string,
   };
 }
 
-/** Guards that hold I/O back now: unmounting or stopping would hang. */
-function stuckMembers(world: ConsumerWorld, array: ArraySeen): readonly string[] {
+/** Members whose guard `isStuck` and would hold I/O back: unmounting or stopping would hang. */
+function stuckMembers(world: ConsumerWorld, array: ArraySeen, isStuck: (leg: LegSeen) => boolean): readonly string[] {
   const { status } = world.volume;
-  const stuck = arrayGuards(world, array).filter((leg) => leg.queues && !isHealthyGuard(leg));
+  const stuck = arrayGuards(world, array).filter((leg) => leg.queues && isStuck(leg));
   return stuck.map((leg) => {
     const entry =
       status === undefined
@@ -122,7 +123,7 @@ function dropRecord(world: ConsumerWorld): readonly UnstageStep[] {
 }
 
 function planOrderly(world: ConsumerWorld, array: ArraySeen, stagingPath: string): Plan<UnstageStep> {
-  const stuck = stuckMembers(world, array);
+  const stuck = stuckMembers(world, array, (leg) => !hasPath(world, leg));
   if (stuck.length > 0) return wait(`the path of ${stuck.join(', ')} is lost: its I/O is held back until it returns`);
   const mounts = ourMounts(world, stagingPath);
   if (mounts.length > 0) return { kind: 'steps', steps: unmountsOf(mounts) };
@@ -157,7 +158,7 @@ const unmountsOf = (mounts: readonly string[]): readonly UnstageStep[] =>
  */
 function planOrphan(world: ConsumerWorld, stagingPath: string): Plan<UnstageStep> {
   const { array } = world;
-  if (array !== undefined && stuckMembers(world, array).length > 0) {
+  if (array !== undefined && stuckMembers(world, array, (leg) => !isHealthyGuard(leg)).length > 0) {
     return planFenced(world, array, stagingPath, 'the volume is gone and so are paths of its members');
   }
   const unmounts = unmountsOf(ourMounts(world, stagingPath));

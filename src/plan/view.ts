@@ -170,6 +170,17 @@ export function isHealthyGuard(leg: LegSeen): boolean {
   return leg.kind === 'guard' && leg.queues && leg.pathState === 'active' && !leg.suspended;
 }
 
+/**
+ * Whether I/O through a guard gets somewhere, as far as can be seen without sending any: a guard learns that its path is lost only
+ * from an I/O that fails.
+ */
+export function hasPath(world: Traces, leg: LegSeen): boolean {
+  if (!isHealthyGuard(leg) || leg.underPath === undefined) return false;
+  const { partitionUUID, epoch } = leg;
+  const seen = (world.imports ?? []).find((each) => each.partitionUUID === partitionUUID && each.epoch === epoch);
+  return seen === undefined || seen.controllers.some(({ state }) => state === 'live');
+}
+
 const READABLE: ReadonlySet<GptState> = new Set(['valid', 'primary-only', 'backup-only', 'differ', 'blank']);
 
 /**

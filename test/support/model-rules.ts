@@ -1,7 +1,7 @@
 /** What the steps of every role on the model have in common: the safety rules, who writes, and the removal of legs. */
 import { legNameFor } from '../../src/api/names.ts';
 import type { VolumeStatus } from '../../src/api/volume.ts';
-import type { Who } from '../../src/plan/records.ts';
+import type { Who } from '../../src/plan/owner.ts';
 import type { ModelCluster, ModelNode } from './model-cluster.ts';
 
 /** A safety rule was broken. */

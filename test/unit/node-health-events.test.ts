@@ -81,6 +81,7 @@ class Stage {
         around: { rounds: new KeyedMutex() } as Surroundings,
         volumes: new FakeStore(this.server),
         events: this.events,
+        mender: { mend: () => Promise.resolve(undefined) },
       });
       await reconciler.reconcile(this.volume.metadata.name);
     }
