@@ -46,6 +46,8 @@ import {
 
 /** How long a start waits for a holder that does not confirm: longer than the restart of a node process takes. */
 const START_GRACE_MS = 30_000;
+/** A path that comes back within it costs nothing; what is lost for longer is recorded and dropped, and pods write on (SPEC §8). */
+const DROP_GRACE_MS = 2000;
 const CONCURRENT_VOLUMES = 4;
 const VERSION = programVersion();
 
@@ -138,6 +140,7 @@ async function startRole(options: NodeOptions, role: RoleParts): Promise<Running
     tools: new SystemTools(dirname(options.lockFile), release()),
     policy: { selectors: options.driveSelectors, initializeBlank: options.initializeBlank },
     startGraceMs: START_GRACE_MS,
+    dropGraceMs: DROP_GRACE_MS,
     preflight,
     now: () => new Date().toISOString(),
     queueFor: queueOf(log, metrics),

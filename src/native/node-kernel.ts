@@ -172,7 +172,7 @@ export class NodeKernel implements Kernel {
       args.checkWord('word', word);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.setMdMemberState(array, member, word);
-    return this.#native.perform({ op: 'setMdMemberState', key: array, check, run });
+    return this.#native.withinLimit({ op: 'setMdMemberState', key: array, check, run }, 'write');
   }
 
   setMdAttribute(array: string, attribute: string, value: string): Promise<void> {
@@ -182,7 +182,7 @@ export class NodeKernel implements Kernel {
       args.checkText('value', value);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.setMdAttribute(array, attribute, value);
-    return this.#native.perform({ op: 'setMdAttribute', key: array, check, run });
+    return this.#native.withinLimit({ op: 'setMdAttribute', key: array, check, run }, 'write');
   }
 
   stopMdArray(array: string): Promise<void> {

@@ -47,6 +47,8 @@ export interface NodeParts {
   readonly tcpAddress?: string;
   /** How long a start waits for a silent holder, milliseconds. */
   readonly startGraceMs: number;
+  /** How long a member that lost its path is waited for before it is dropped, milliseconds. */
+  readonly dropGraceMs: number;
   readonly preflight: Preflight;
   readonly now: () => string;
   readonly log: Log;
@@ -113,7 +115,7 @@ class Node implements RunningNode {
     const fatalFindings = (): Promise<string> => parts.preflight.fatalFindings();
     const acts = { kernel, tools, volumes, me, now, log, pause };
     this.operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings });
-    const mender = new VolumeMender({ worlds, acts, around, volumes });
+    const mender = new VolumeMender({ worlds, acts, around, volumes, dropGraceMs: parts.dropGraceMs });
     this.#reconciler = new NodeVolumeReconciler({ worlds, acts, around, volumes, events, mender });
     this.#queue = parts.queueFor((volumeId) => this.#reconciler.reconcile(volumeId));
   }

@@ -1,7 +1,7 @@
 /** Which member a step concerns: steps of one member fail alone. */
 import { parseLegName, parseSubsystemNqn } from '../api/names.ts';
 import type { PartitionStatus } from '../api/volume.ts';
-import type { HolderStep, StageStep } from '../plan/steps.ts';
+import type { HolderStep, MendStep, StageStep } from '../plan/steps.ts';
 import { describeMember } from '../plan/view.ts';
 
 /** The partition that a holder's step is for; what names none stands for itself. */
@@ -19,7 +19,7 @@ export function partitionOfHolderStep(step: HolderStep): string {
 }
 
 /** The member that a step of preparation is for; undefined for a step that concerns the array. */
-export function partitionOfStageStep(step: StageStep): string | undefined {
+export function partitionOfStageStep(step: StageStep | MendStep): string | undefined {
   switch (step.kind) {
     case 'connect':
     case 'createGuard':

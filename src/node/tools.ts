@@ -42,6 +42,8 @@ export interface Tools {
   createArray(wanted: CreateArrayWanted): Promise<void>;
   /** Assembles read-only from exactly these members, degraded if need be. */
   assembleArray(arrayUUID: string, name: string, members: readonly string[]): Promise<void>;
+  /** A member that still has the array's superblock comes back by the bitmap, any other one is filled whole. Changes nothing when it fails. */
+  addMember(array: string, member: string): Promise<void>;
   /** What libblkid finds; undefined when there is nothing. `precondition` when the result is ambiguous. */
   probeFilesystem(device: string): Promise<ProbedFilesystem | undefined>;
   /** Overwrites whatever is there: only its planner decides that it may. */
@@ -55,11 +57,13 @@ interface RunResult {
 }
 
 const TOOL_LIMIT_MS = 120_000;
+/** A guard may begin to hold I/O back at any moment, and whoever mends it waits for the end of this. */
+const ADD_LIMIT_MS = 20_000;
 const GIVE_UP_AFTER_MS = 5000;
 /** mdadm: no udev links to wait for, no helper daemons, no systemd. */
 const TOOL_ENVIRONMENT = { LC_ALL: 'C', MDADM_NO_UDEV: '1', MDADM_NO_MDMON: '1', MDADM_NO_SYSTEMCTL: '1' };
 
-function run(program: string, args: readonly string[]): Promise<RunResult> {
+function run(program: string, args: readonly string[], limitMs = TOOL_LIMIT_MS): Promise<RunResult> {
   const path = process.env['PATH'] ?? '';
   const env = { PATH: `/usr/local/sbin:/usr/sbin:/sbin:${path}`, ...TOOL_ENVIRONMENT };
   return new Promise((resolve, reject) => {
@@ -68,18 +72,18 @@ function run(program: string, args: readonly string[]): Promise<RunResult> {
       reject(
         new DomainError('internal', `running ${program}: it was killed and does not end: a device does not answer`),
       );
-    }, TOOL_LIMIT_MS + GIVE_UP_AFTER_MS);
+    }, limitMs + GIVE_UP_AFTER_MS);
     execFile(
       program,
       [...args],
-      { env, timeout: TOOL_LIMIT_MS, killSignal: 'SIGKILL', maxBuffer: 1 << 20 },
+      { env, timeout: limitMs, killSignal: 'SIGKILL', maxBuffer: 1 << 20 },
       (error, stdout, stderr) => {
         clearTimeout(givenUp);
         if (error === null) return resolve({ exitCode: 0, stdout, stderr });
         if (typeof error.code === 'number') return resolve({ exitCode: error.code, stdout, stderr });
         const why =
           error.killed === true
-            ? `no end within ${TOOL_LIMIT_MS / 1000} s`
+            ? `no end within ${limitMs / 1000} s`
             : error.code === 'ENOENT'
               ? 'it is not installed'
               : error.message;
@@ -89,14 +93,17 @@ function run(program: string, args: readonly string[]): Promise<RunResult> {
   });
 }
 
-async function runChecked(program: string, args: readonly string[]): Promise<string> {
-  const result = await run(program, args);
+async function runChecked(program: string, args: readonly string[], limitMs = TOOL_LIMIT_MS): Promise<string> {
+  const result = await run(program, args, limitMs);
   if (result.exitCode !== 0) {
     const said = (result.stderr.trim() || result.stdout.trim()).split('\n').slice(-3).join('; ');
     throw new DomainError('internal', `running ${program}: exit code ${result.exitCode}: ${said}`);
   }
   return result.stdout;
 }
+
+/** Debian's; there in the image and wherever the package is installed. */
+const MDADM_CONF_PATH = '/etc/mdadm/mdadm.conf';
 
 /** Arrays without a bad-block log (SPEC §7.3); nothing is assembled by itself. */
 const MDADM_CONF = 'CREATE bbl=no\nAUTO -all\n';
@@ -141,6 +148,16 @@ export class SystemTools implements Tools {
     const config = `--config=${await this.#mdadmConf()}`;
     const uuid = `--uuid=${arrayUUID.replaceAll('-', '')}`;
     await runChecked('mdadm', ['--assemble', `/dev/md/${name}`, config, '--readonly', '--run', uuid, ...members]);
+  }
+
+  /**
+   * While it manages an array, mdadm reads the machine's own configuration and no other, and gives a new member a bad-block log
+   * unless that says otherwise: in a mount namespace of its own it finds ours there.
+   */
+  async addMember(array: string, member: string): Promise<void> {
+    const script = `mount --bind "$1" ${MDADM_CONF_PATH} && exec mdadm --manage "$2" --add "$3"`;
+    const args = ['--mount', '--propagation', 'private', '/bin/sh', '-c', script, 'sh'];
+    await runChecked('unshare', [...args, await this.#mdadmConf(), array, member], ADD_LIMIT_MS);
   }
 
   async probeFilesystem(device: string): Promise<ProbedFilesystem | undefined> {

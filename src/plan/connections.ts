@@ -18,14 +18,15 @@ const IO_QUEUES = 4;
 export type MemberWay =
   | { readonly kind: 'ready'; readonly leg: LegSeen }
   | { readonly kind: 'steps'; readonly steps: readonly StageStep[]; readonly quick: boolean }
-  | { readonly kind: 'wait'; readonly reason: string };
+  /** `isLost`: waiting does not help, the holder's kernel is another one: what its drive had acknowledged may be gone (SPEC §7.2). */
+  | { readonly kind: 'wait'; readonly reason: string; readonly isLost?: true };
 
 export interface Member {
   readonly entry: PartitionStatus;
   readonly way: MemberWay;
 }
 
-const waiting = (entry: PartitionStatus, why: string): MemberWay => ({
+const waiting = (entry: PartitionStatus, why: string): Extract<MemberWay, { kind: 'wait' }> => ({
   kind: 'wait',
   reason: `${describeMember(entry)}: ${why}`,
 });
@@ -58,7 +59,7 @@ function existingGuard(
   if (leg.kind === 'empty') return quickly(remove, again);
   if (leg.namespaceUUID !== under.namespaceUUID) {
     if (world.array === undefined) return quickly(remove, again);
-    return waiting(entry, 'its holder has restarted under a running array');
+    return { ...waiting(entry, 'its holder has restarted under a running array'), isLost: true };
   }
   if (isHealthyGuard(leg) && leg.underPath === under.path) return { kind: 'ready', leg };
   const { partitionUUID, sizeBytes } = entry;

@@ -1,29 +1,146 @@
-/** What the array of a staged volume needs while pods use it (SPEC §7.2, §8). NodeStage has ended by then: nobody calls. */
+/**
+ * What the array of a staged volume needs while pods use it (SPEC §7.2, §7.3, §7.8, §8). NodeStage has ended by then: nobody calls.
+ * In this order: a member recorded as lost is let fail and taken out; a lost path is mended or, after a grace, recorded; a member that
+ * is out is brought back.
+ */
+import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { Member } from './connections.ts';
 import { stepsOf, waitsOf, wayOf } from './connections.ts';
+import { inSyncMembers } from './health.ts';
+import { planReturn } from './returning.ts';
 import { refuseByObject } from './staging.ts';
-import type { StageStep } from './steps.ts';
-import { memberEntries, wait } from './view.ts';
-import type { ConsumerWorld, Plan } from './world.ts';
+import { flagSteps } from './start.ts';
+import type { MendStep } from './steps.ts';
+import { columnOfEntry, hasPath, memberEntries, sortedBy, wait } from './view.ts';
+import type { ArrayMemberSeen, ArraySeen, ConsumerWorld, LegSeen, MendingWorld, Plan } from './world.ts';
 
 /** Arrays that serve nobody: putting them together, or giving them up, is the business of the call that does it. */
 const NOT_SERVING: ReadonlySet<string> = new Set(['inactive', 'clear', 'readonly', 'read-auto']);
 
-/**
- * Path back: a guard that holds I/O gets a table over the device that is there now, and MD never noticed. `done` for whatever is not
- * this node's to mend: a volume that is fenced, taken away or being deleted belongs to its teardown.
- */
-export function planMending(world: ConsumerWorld): Plan<StageStep> {
+/** An array in service, of this node and epoch, and nobody else's to look after. */
+interface Serving {
+  readonly status: VolumeStatus;
+  readonly array: ArraySeen;
+}
+
+function serving(world: ConsumerWorld): Serving | undefined {
   const { array, volume } = world;
   const { status } = volume;
-  if (array === undefined || status === undefined || NOT_SERVING.has(array.arrayState)) return { kind: 'done' };
-  if (refuseByObject(world) !== undefined) return { kind: 'done' };
-  const inArray = new Set(array.members.flatMap(({ partitionUUID, faulty }) => (faulty ? [] : (partitionUUID ?? []))));
-  const members = memberEntries(status)
-    .filter(({ partitionUUID }) => inArray.has(partitionUUID))
-    .map((entry): Member => ({ entry, way: wayOf(world, status, entry) }));
-  const steps = stepsOf(members);
-  if (steps.length > 0) return { kind: 'steps', steps };
-  const waits = waitsOf(members);
-  return waits.length > 0 ? wait(waits.join('; ')) : { kind: 'done' };
+  if (array === undefined || status === undefined || NOT_SERVING.has(array.arrayState)) return undefined;
+  // A volume that is fenced, taken away or being deleted belongs to its teardown.
+  return refuseByObject(world) === undefined ? { status, array } : undefined;
+}
+
+interface ArrayMember {
+  readonly entry: PartitionStatus;
+  readonly seen: ArrayMemberSeen;
+}
+
+function membersOf({ status, array }: Serving): readonly ArrayMember[] {
+  return memberEntries(status).flatMap((entry) => {
+    const seen = array.members.find(({ partitionUUID }) => partitionUUID === entry.partitionUUID);
+    return seen === undefined ? [] : [{ entry, seen }];
+  });
+}
+
+const isOut = ({ state }: PartitionStatus): boolean => state === 'Missing' || state === 'Faulty';
+
+/** Members that MD still uses, and how to get to them. */
+function waysOf(world: ConsumerWorld, found: Serving): readonly Member[] {
+  return membersOf(found)
+    .filter(({ entry, seen }) => !seen.faulty && !isOut(entry))
+    .map(({ entry }) => ({ entry, way: wayOf(world, found.status, entry) }));
+}
+
+/** Members of the array that have no path now. Whoever mends remembers since when. */
+export function membersWithoutPath(world: ConsumerWorld): readonly string[] {
+  const found = serving(world);
+  if (found === undefined) return [];
+  return waysOf(world, found).flatMap(({ entry, way }) => (way.kind === 'ready' ? [] : [entry.partitionUUID]));
+}
+
+function legOf(world: ConsumerWorld, { attachmentEpoch }: VolumeStatus, partitionUUID: string): LegSeen | undefined {
+  return world.legs.find((leg) => leg.partitionUUID === partitionUUID && leg.epoch === attachmentEpoch);
+}
+
+/** Whether a guard of another member of the array holds I/O back, or would: no md write may be made then. */
+function isAnotherStuck(world: ConsumerWorld, { status, array }: Serving, except: string | undefined): boolean {
+  return array.members.some(({ partitionUUID, faulty }) => {
+    if (partitionUUID === undefined || partitionUUID === except || faulty) return false;
+    const leg = legOf(world, status, partitionUUID);
+    return leg === undefined || (leg.queues && !hasPath(world, leg));
+  });
+}
+
+function letFail(world: ConsumerWorld, found: Serving, { entry, seen }: ArrayMember): readonly MendStep[] {
+  const leg = legOf(world, found.status, entry.partitionUUID);
+  const fail: readonly MendStep[] = leg?.queues === true ? [{ kind: 'failGuard', name: leg.name }] : [];
+  // MD finds it out by the next I/O; without any it has to be told.
+  if (isAnotherStuck(world, found, entry.partitionUUID)) return fail;
+  return [...fail, { kind: 'failMember', array: found.array.name, member: seen.device }];
+}
+
+/** Members that are recorded as lost and still in the array, as far as MD can be spoken to. */
+function planRemoval(world: ConsumerWorld, found: Serving): readonly MendStep[] {
+  const lost = membersOf(found).filter(({ entry }) => isOut(entry));
+  const failing = lost.filter(({ seen }) => !seen.faulty).flatMap((member) => letFail(world, found, member));
+  if (failing.length > 0) return failing;
+  if (isAnotherStuck(world, found, undefined)) return [];
+  return lost.map(({ seen }) => ({ kind: 'removeMember', array: found.array.name, member: seen.device }));
+}
+
+/** Another member of its column holds everything and can be reached. */
+function isDispensable(world: ConsumerWorld, found: Serving, entry: PartitionStatus): boolean {
+  const inSync = inSyncMembers(found.array);
+  return membersOf(found).some(({ entry: other }) => {
+    if (other === entry || other.state !== 'Synced' || !inSync.has(other.partitionUUID)) return false;
+    const leg = legOf(world, found.status, other.partitionUUID);
+    return (
+      columnOfEntry(world.volume, other) === columnOfEntry(world.volume, entry) &&
+      leg !== undefined &&
+      hasPath(world, leg)
+    );
+  });
+}
+
+/** One at a time: what is dispensable depends on who else is. */
+function planLoss(world: MendingWorld, found: Serving, members: readonly Member[]): readonly MendStep[] {
+  for (const { entry, way } of members) {
+    if (way.kind === 'ready' || !isDispensable(world, found, entry)) continue;
+    const { partitionUUID } = entry;
+    const hasRestarted = way.kind === 'wait' && way.isLost === true;
+    const isFailing = world.failing.includes(partitionUUID);
+    const isLate = (world.lostMs[partitionUUID] ?? 0) >= world.dropGraceMs;
+    if (!hasRestarted && !isFailing && !isLate) continue;
+    const member = membersOf(found).find((candidate) => candidate.entry === entry);
+    // A local drive that went away may have lost what it had in its cache, as that of a holder that restarted.
+    const stale = hasRestarted || entry.nodeID === world.me.nodeName;
+    return [
+      { kind: 'recordLost', partitionUUID, state: isFailing ? 'Faulty' : 'Missing', stale },
+      ...(member === undefined ? [] : letFail(world, found, member)),
+    ];
+  }
+  return [];
+}
+
+const stepsOrNothing = (steps: readonly MendStep[]): Plan<MendStep> | undefined =>
+  steps.length === 0 ? undefined : { kind: 'steps', steps };
+
+/** `done` for whatever is not this node's to mend. */
+export function planMending(world: MendingWorld): Plan<MendStep> {
+  const found = serving(world);
+  if (found === undefined) return { kind: 'done' };
+  const removal = stepsOrNothing(planRemoval(world, found));
+  if (removal !== undefined) return removal;
+  const members = waysOf(world, found);
+  const loss = stepsOrNothing(planLoss(world, found, members));
+  if (loss !== undefined) return loss;
+  const repairs = stepsOrNothing(stepsOf(members) as readonly MendStep[]);
+  if (repairs !== undefined) return repairs;
+  const waits = sortedBy(waitsOf(members), (reason) => reason);
+  if (waits.length > 0 || isAnotherStuck(world, found, undefined)) {
+    return wait(waits.length > 0 ? waits.join('; ') : 'a guard of the array holds I/O back');
+  }
+  const flags = stepsOrNothing(flagSteps(world, found.status, found.array) as readonly MendStep[]);
+  return flags ?? planReturn(world, found.status, found.array);
 }

@@ -235,7 +235,10 @@ function startedEntry(
   }
   const isMissing = record.missing.includes(entry.partitionUUID);
   const next = isMissing ? { ...moved(volume, entry, 'Missing', 'consumer', now), missingEpoch: epoch } : entry;
-  return record.missingAreStale && STALE_WHEN_UNCLEAN.has(next.state) ? { ...next, stale: true } : next;
+  // Dropped earlier under this very epoch: the guard that could prove what it holds went with the array of that time.
+  const isUnproven = !isMissing && entry.state === 'Missing' && entry.missingEpoch === epoch;
+  const isStale = isUnproven || (record.missingAreStale && STALE_WHEN_UNCLEAN.has(next.state));
+  return isStale ? { ...next, stale: true } : next;
 }
 
 /** Dropped members, but never the last `Synced` one of its column among those that MD still has: that one is waited for. */

@@ -152,6 +152,33 @@ export type StageStep =
   | { readonly kind: 'failGuard'; readonly name: string }
   | { readonly kind: 'stopArray'; readonly array: string };
 
+/**
+ * Of the array of a staged volume, between calls. As in a stage, a plan with steps of preparation has nothing else. No step of MD is
+ * planned while a guard of the array holds I/O back: it would hang (SPEC §7.10).
+ */
+export type MendStep =
+  | Extract<
+      StageStep,
+      {
+        kind:
+          'connect' | 'createGuard' | 'removeLeg' | 'reloadGuard' | 'wipeSuperblocks' | 'setWriteMostly' | 'failGuard';
+      }
+    >
+  /** Before its guard may fail: `Missing`, or `Faulty`. `stale`: its holder has restarted, it comes back only wiped. */
+  | {
+      readonly kind: 'recordLost';
+      readonly partitionUUID: string;
+      readonly state: 'Missing' | 'Faulty';
+      readonly stale: boolean;
+    }
+  /** A member that is out comes back only wiped. */
+  | { readonly kind: 'recordStale'; readonly partitionUUID: string }
+  /** Before it is added: `Missing` becomes `Syncing`. */
+  | { readonly kind: 'recordReturning'; readonly partitionUUID: string }
+  | { readonly kind: 'failMember' | 'removeMember'; readonly array: string; readonly member: string }
+  /** By the bitmap if it still has the array's superblock, else in full. */
+  | { readonly kind: 'addMember'; readonly array: string; readonly leg: string };
+
 export type UnstageStep =
   | { readonly kind: 'unmount'; readonly target: string }
   /** A fenced XFS: shut down without flushing its log, before its guards are failed (SPEC §7.10). */
@@ -188,4 +215,4 @@ export type PublishStep =
   | { readonly kind: 'unmount'; readonly target: string }
   | { readonly kind: 'removePath'; readonly path: string };
 
-export type Step = HolderStep | StageStep | UnstageStep | PublishStep;
+export type Step = HolderStep | StageStep | MendStep | UnstageStep | PublishStep;

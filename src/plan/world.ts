@@ -190,6 +190,18 @@ export interface ConsumerWorld {
   readonly startGraceMs: number;
 }
 
+/** What whoever mends a staged volume remembers beside what it sees. Lists are of PARTUUIDs. */
+export interface MendingWorld extends ConsumerWorld {
+  /** How long a member of the array has had no path, milliseconds on the mender's own clock. */
+  readonly lostMs: Readonly<Record<string, number>>;
+  /** For so long a member that lost its path is waited for, milliseconds. */
+  readonly dropGraceMs: number;
+  /** Their path failed again, right after it was mended, with a connection that lives: the drive behind it is bad (SPEC §7.3). */
+  readonly failing: readonly string[];
+  /** Members that are out and could not be reached a moment ago. */
+  readonly resting: readonly string[];
+}
+
 /** The outcome of planning: steps in order, or nothing to do, or waiting, or a refusal that is a `DomainError` in the making. */
 export type Plan<S> =
   | { readonly kind: 'steps'; readonly steps: readonly S[] }

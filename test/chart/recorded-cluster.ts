@@ -146,6 +146,7 @@ export class RecordedCluster {
       },
       policy: { selectors: [{ serial: '*' }], initializeBlank: true },
       startGraceMs: 5000,
+      dropGraceMs: 5000,
       preflight: {
         known: '',
         fatalFindings: () => Promise.resolve(''),

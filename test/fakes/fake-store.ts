@@ -39,6 +39,8 @@ export class FakeServer<T extends Stored> {
   readonly stores = new Set<FakeStore<T>>();
   /** Every write that changed something, in order. */
   readonly writes: { readonly step: StoreStep; readonly name: string; readonly after: T | undefined }[] = [];
+  /** Nobody gets an answer; caches stay as they are. */
+  isDown = false;
   #version = 0;
   #uid = 0;
 
@@ -197,6 +199,7 @@ export class FakeStore<T extends Stored> implements ObjectStore<T> {
   async #write(step: StoreStep, name: string, change: (current: T) => T | undefined): Promise<T> {
     for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
       await this.#pause(`${step}: read`, name);
+      this.#requireAnswer(name);
       const current = this.server.objects.get(name);
       if (current === undefined) throw new DomainError('notFound', `write ${name}: there is no such object`);
       const next = change(current);
@@ -212,7 +215,12 @@ export class FakeStore<T extends Stored> implements ObjectStore<T> {
     await (this.#options.pause?.(`${step} ${name}`) ?? Promise.resolve());
   }
 
+  #requireAnswer(name: string): void {
+    if (this.server.isDown) throw new DomainError('unavailable', `asking for ${name}: the API server does not answer`);
+  }
+
   #faulty<R>(step: StoreStep, work: () => R): R {
+    this.#requireAnswer(step);
     const at = this.#failures.findIndex((failure) => failure.step === step);
     const [failure] = at < 0 ? [] : this.#failures.splice(at, 1);
     if (failure !== undefined && !failure.isLost) throw failure.error as Error;

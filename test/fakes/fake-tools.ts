@@ -36,6 +36,10 @@ export class FakeTools implements Tools {
     await this.#run(`mdadm --assemble ${name}`, () => this.#md.assembleReadOnly(arrayUUID, members));
   }
 
+  async addMember(array: string, member: string): Promise<void> {
+    await this.#run(`mdadm --add ${member}`, () => this.#md.add(array, member));
+  }
+
   async probeFilesystem(device: string): Promise<ProbedFilesystem | undefined> {
     const found = await this.#run(`blkid ${device}`, () => this.#mounts.probe(device));
     return found === undefined ? undefined : { fsType: found.fsType, uuid: found.uuid };

@@ -58,6 +58,8 @@ export interface InProcessOptions {
   readonly log?: Log;
   readonly onStep?: (node: string, done: StepDone) => void;
   readonly startGraceMs?: number;
+  /** Default: so long that nothing is dropped by time alone. */
+  readonly dropGraceMs?: number;
   readonly drivesPerNode?: number;
   readonly preflight?: Preflight;
   /** Default: nobody has anything open. */
@@ -104,7 +106,7 @@ export class InProcessCluster {
   }
 
   #startRole(fake: FakeNode): RunningNode {
-    const { log = SILENT, startGraceMs = 5000, findOpeners } = this.#options;
+    const { log = SILENT, startGraceMs = 5000, dropGraceMs = 600_000, findOpeners } = this.#options;
     const { name } = fake;
     const metrics = this.#options.metrics?.(name);
     const volumes = Object.assign(new FakeStore(this.volumes), { watchAgeMs: 1500 });
@@ -137,6 +139,7 @@ export class InProcessCluster {
       },
       policy: { selectors: [{ serial: '*' }], initializeBlank: true },
       startGraceMs,
+      dropGraceMs,
       preflight: this.#options.preflight ?? FIT,
       findOpeners: (devNumber) => findOpeners?.(name, devNumber) ?? Promise.resolve([]),
       now: () => new Date().toISOString(),

@@ -73,3 +73,79 @@ describe('a staged volume whose path is lost', () => {
     expect(status?.releasedEpoch, 'the hand-over is clean').to.equal(status?.attachmentEpoch);
   });
 });
+
+describe('a staged volume whose holder is gone for long', () => {
+  let cluster: InProcessCluster;
+  let volumeId: string;
+  const steps: string[] = [];
+
+  beforeEach(async () => {
+    steps.length = 0;
+    const onStep = (node: string, { operation, step }: { readonly operation: string; readonly step: string }): void => {
+      if (node === 'node1' && operation === 'mend') steps.push(step);
+    };
+    cluster = new InProcessCluster(['node1', 'node2'], { dropGraceMs: 100, onStep });
+    await cluster.ready();
+    volumeId = await cluster.create(VOLUME, 'node1');
+    const request = await cluster.stageRequest(volumeId, 'node1');
+    await cluster.role('node1').operations.stage(request, AbortSignal.timeout(10_000));
+  });
+
+  afterEach(() => cluster.stop());
+
+  const statesOf = (): Record<string, string> =>
+    Object.fromEntries((cluster.volume(volumeId)?.status?.partitions ?? []).map(({ nodeID, state }) => [nodeID, state]));
+  const write = async (): Promise<void> => {
+    const [array] = await cluster.fake('node1').kernel.mdArrays();
+    await cluster.fake('node1').kernel.writeBytes(array?.path ?? 'none', 64 * MIB, MARK);
+  };
+
+  it('is written on without it once that is recorded, and takes it back', async () => {
+    cluster.fabric.cut('node1', 'node2');
+    await write();
+    expect(statesOf()).to.deep.equal({ node1: 'Synced', node2: 'Missing' });
+    cluster.fabric.expire();
+    cluster.fabric.heal('node1', 'node2');
+    await cluster.until('both members are Synced', () => statesOf()['node2'] === 'Synced', 20_000);
+    const [array] = await cluster.fake('node1').kernel.mdArrays();
+    expect(array?.degraded).to.equal(0);
+    expect(array?.members.map(({ state }) => state.includes('write_mostly'))).to.have.members([true, false]);
+    expect(steps, 'by its bitmap').to.not.include('wipeSuperblocks');
+  });
+
+  it('is dropped without a write, too: MD is told', async () => {
+    cluster.fabric.cut('node1', 'node2');
+    cluster.fabric.expire();
+    await cluster.until('the member is missing', () => statesOf()['node2'] === 'Missing');
+    await cluster.until('it is taken out', () => steps.includes('removeMember'));
+    const [array] = await cluster.fake('node1').kernel.mdArrays();
+    expect(array?.members).to.have.length(1);
+  });
+
+  it('fills a member anew whose holder has restarted meanwhile', async () => {
+    cluster.fabric.cut('node1', 'node2');
+    await write();
+    cluster.fake('node2').crash();
+    cluster.restart('node2');
+    cluster.fabric.expire();
+    cluster.fabric.heal('node1', 'node2');
+    await cluster.until('both members are Synced', () => statesOf()['node2'] === 'Synced', 20_000);
+    expect(steps).to.include.members(['recordStale', 'wipeSuperblocks', 'addMember']);
+  });
+
+  it('waits when nobody can record it', async () => {
+    const { kernel } = cluster.fake('node1');
+    cluster.volumes.isDown = true;
+    cluster.fabric.cut('node1', 'node2');
+    let isDone = false;
+    const pending = write().then(() => {
+      isDone = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(isDone).to.equal(false);
+    expect((await kernel.mdArrays())[0]?.degraded).to.equal(0);
+    cluster.volumes.isDown = false;
+    await pending;
+    expect(statesOf()).to.deep.equal({ node1: 'Synced', node2: 'Missing' });
+  });
+});

@@ -39,11 +39,22 @@ export interface ModelPartition {
   events: number;
   /** The driver stopped an array that had dropped it: whatever is recorded, no start may use it again. */
   lost?: boolean;
+  /** Its drive has writes in its cache that no clean stop has flushed. */
+  unflushed?: boolean;
+  /** Its node rebooted with such writes: what it holds equals no other member for certain. */
+  shaky?: boolean;
 }
 
 export interface ModelArray {
   readonly name: string;
-  readonly members: { readonly partitionUUID: string; readonly epoch: number; writeMostly: boolean; faulty: boolean }[];
+  members: {
+    readonly partitionUUID: string;
+    readonly epoch: number;
+    writeMostly: boolean;
+    faulty: boolean;
+    /** MD is copying to it. */
+    recovering?: boolean;
+  }[];
   readOnly: boolean;
   resyncPending: boolean;
   /** The start write of this assembly was made. */
@@ -181,6 +192,7 @@ export class ModelCluster {
       if (partition !== undefined && this.reaches(node, partition.partitionUUID))
         partition.data = Math.floor(partition.data) + 0.5;
     }
+    for (const partition of node.partitions.values()) if (partition.unflushed === true) partition.shaky = true;
     node.bootCount += 1;
     node.legs = [];
     node.exports = [];
@@ -189,6 +201,12 @@ export class ModelCluster {
     node.mounts = [];
     node.shutDown = false;
     for (const other of this.nodes) this.refreshPaths(other);
+  }
+
+  /** The link to a holder is gone for a while, and the kernel has given the connections up. Its kernel runs on. */
+  cut(holder: ModelNode): void {
+    for (const node of this.nodes) node.imports = node.imports.filter((seen) => seen.holder !== holder.name);
+    for (const node of this.nodes) this.refreshPaths(node);
   }
 
   /** Whether I/O of this node's array gets to a partition now. */
@@ -225,13 +243,18 @@ export class ModelCluster {
     const members = array.members.filter(({ faulty }) => !faulty);
     if (members.some(({ partitionUUID }) => !this.reaches(node, partitionUUID))) return;
     this.acknowledged += 1;
-    for (const { partitionUUID } of members) this.mustPartition(partitionUUID).data = this.acknowledged;
+    for (const { partitionUUID, recovering } of members) {
+      const partition = this.mustPartition(partitionUUID);
+      if (recovering !== true) partition.data = this.acknowledged;
+      partition.unflushed = true;
+    }
   }
 
   /** An I/O error on a live path: MD drops a member by itself, which nobody has recorded. Never its last source of the data. */
   drop(choice: number): void {
     const array = this.consumer?.array;
     if (array === undefined || array.readOnly || this.volume.spec.activatedAt === undefined) return;
+    if (array.members.some(({ recovering }) => recovering === true)) return;
     const able = this.columns(array).flatMap((column) =>
       array.resyncPending || column.length === 1 ? column.slice(1) : column,
     );
@@ -245,7 +268,16 @@ export class ModelCluster {
   settle(): void {
     const node = this.consumer;
     const array = node?.array;
-    if (node === undefined || array === undefined || array.readOnly || !array.resyncPending) return;
+    if (node === undefined || array === undefined || array.readOnly) return;
+    for (const member of array.members.filter(({ recovering, faulty }) => recovering === true && !faulty)) {
+      if (!this.reaches(node, member.partitionUUID)) continue;
+      const source = this.columns(array)[this.columnOf(member.partitionUUID)]?.[0];
+      if (source === undefined) continue;
+      const { data, events } = this.mustPartition(source.partitionUUID);
+      Object.assign(this.mustPartition(member.partitionUUID), { data, events, lost: false, shaky: false });
+      member.recovering = false;
+    }
+    if (!array.resyncPending) return;
     for (const column of this.columns(array)) {
       const source = column[0];
       if (source === undefined) continue;
@@ -267,11 +299,15 @@ export class ModelCluster {
       (this.shape.drives === 1 && member.writeMostly ? 1000 : 0) + (this.entry(member.partitionUUID)?.slot ?? 0);
     const columns = Array.from({ length: this.shape.drives }, (_, column) =>
       array.members.filter(
-        ({ partitionUUID, faulty }) =>
-          !faulty && Math.floor((this.entry(partitionUUID)?.slot ?? 0) / this.shape.copies) === column,
+        ({ partitionUUID, faulty, recovering }) =>
+          !faulty && recovering !== true && this.columnOf(partitionUUID) === column,
       ),
     );
     return columns.map((column) => column.sort((a, b) => rank(a) - rank(b)));
+  }
+
+  columnOf(partitionUUID: string): number {
+    return Math.floor((this.entry(partitionUUID)?.slot ?? 0) / this.shape.copies);
   }
 
   #ordered<T>(items: readonly T[]): readonly T[] {
@@ -300,7 +336,7 @@ export class ModelCluster {
       epoch: member.epoch,
       device: `dm-${this.entry(member.partitionUUID)?.slot ?? 99}`,
       slot: this.entry(member.partitionUUID)?.slot ?? 0,
-      inSync: !member.faulty,
+      inSync: !member.faulty && member.recovering !== true,
       faulty: member.faulty,
       writeMostly: member.writeMostly,
       stateWords: [],
@@ -313,7 +349,13 @@ export class ModelCluster {
       openers: [],
       raidDisks: Math.max(2, this.shape.copies) * this.shape.drives,
       degraded: 0,
-      syncAction: array.resyncPending && !array.readOnly ? 'resync' : 'idle',
+      syncAction: array.readOnly
+        ? 'idle'
+        : array.resyncPending
+          ? 'resync'
+          : array.members.some(({ recovering, faulty }) => recovering === true && !faulty)
+            ? 'recover'
+            : 'idle',
       resyncPending: array.resyncPending,
       sizeBytes: this.volume.spec.capacityBytes,
       members: this.#ordered(members),

@@ -2,6 +2,7 @@
 import { expect } from 'chai';
 import { observeConsumer } from '../../src/plan/health.ts';
 import { planHolder } from '../../src/plan/holding.ts';
+import { membersWithoutPath, planMending } from '../../src/plan/mending.ts';
 import { planPublish, planUnpublish } from '../../src/plan/publishing.ts';
 import { recordObserved } from '../../src/plan/records.ts';
 import { planStage } from '../../src/plan/staging.ts';
@@ -10,6 +11,7 @@ import type { Plan, StagingWanted } from '../../src/plan/world.ts';
 import type { ModelCluster, ModelNode } from './model-cluster.ts';
 import { NOW, STAGING, TARGET } from './model-cluster.ts';
 import { applyHolderStep } from './model-holder-steps.ts';
+import { applyMendStep } from './model-mend-steps.ts';
 import { Away, Broken, whoOf } from './model-rules.ts';
 import { applyPublishStep, applyStageStep, applyUnstageStep } from './model-steps.ts';
 
@@ -178,6 +180,28 @@ export function stage(cluster: ModelCluster, life: Life = forever()): Plan<unkno
       cluster.waitedMs = 20_000;
       return true;
     });
+  });
+  return plan();
+}
+
+/** Carries the mending of the consumer's array as far as it goes. `late`: paths that are lost have been lost for long. */
+export function mend(cluster: ModelCluster, late: boolean, life: Life = forever()): Plan<unknown> {
+  const node = cluster.consumer;
+  if (node === undefined || !node.up) return { kind: 'wait', reason: 'no consumer' };
+  const plan = (): ReturnType<typeof planMending> =>
+    planTwice(cluster, () => {
+      const world = cluster.consumerWorld(node, false);
+      const lostMs = Object.fromEntries(
+        membersWithoutPath(world).map((partitionUUID) => [partitionUUID, late ? 60_000 : 0]),
+      );
+      return planMending({ ...world, lostMs, dropGraceMs: 1000, failing: [], resting: [] });
+    });
+  alive(() => {
+    tillNothing(() =>
+      act(cluster, life, plan(), (step) => {
+        applyMendStep(cluster, node, step);
+      }),
+    );
   });
   return plan();
 }

@@ -118,6 +118,8 @@ function assembleArray(
   const running = partitions.filter(({ events }) => events === latest);
   const freshest = Math.max(...running.map(({ data }) => Math.floor(data)));
   const taken = new Set(running.filter(({ data }) => Math.floor(data) === freshest));
+  // What a start takes for the truth is the truth; mirrors that differ from it are resynced.
+  for (const partition of taken) partition.shaky = false;
   must(
     [...taken].every(({ lost }) => lost !== true),
     'no start uses a member that MD had dropped when the array was stopped',
@@ -211,7 +213,10 @@ function stopArray(cluster: ModelCluster, node: ModelNode): void {
   must(stuck.length === 0, 'an array is not stopped while a guard holds I/O back');
   const isFenced = array.members.some(({ epoch }) => epoch !== cluster.status.attachmentEpoch);
   if (!isFenced && cluster.consumer === node) {
-    for (const { partitionUUID, faulty } of array.members) if (faulty) cluster.mustPartition(partitionUUID).lost = true;
+    for (const { partitionUUID, faulty } of array.members) {
+      if (faulty) cluster.mustPartition(partitionUUID).lost = true;
+      else cluster.mustPartition(partitionUUID).unflushed = false;
+    }
   }
   node.array = undefined;
   node.shutDown = false;
