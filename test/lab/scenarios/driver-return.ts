@@ -4,27 +4,12 @@ import { CsiError } from '../../csi/client.ts';
 import type { PodVolume } from '../kubelet.ts';
 import { createVolume } from '../kubelet.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
+import { untilSynced } from '../volume-state.ts';
 import type { Driver } from '../with-driver.ts';
 import { conditionOf, untilUsable, withDriver } from '../with-driver.ts';
 
 const MIB = 1024 * 1024;
-const SYNCED_LIMIT_MS = 240_000;
 const CALL_LIMIT_MS = 20_000;
-
-function isWhole(states: readonly string[]): boolean {
-  return states.length === 2 && states.every((state) => state === 'Synced');
-}
-
-async function untilSynced({ deployment }: Driver, volumeId: string): Promise<void> {
-  const deadline = Date.now() + SYNCED_LIMIT_MS;
-  for (;;) {
-    const volume = await deployment.object('meshstorvolumes', volumeId);
-    const states = (volume?.status?.partitions ?? []).map(({ state }) => state);
-    if (isWhole(states)) return;
-    if (Date.now() > deadline) throw new Error(`the members are ${states.join(' ')}`);
-    await sleep(500);
-  }
-}
 
 /** The answer of a call that must be refused. */
 async function refusal(what: string, call: () => Promise<unknown>): Promise<CsiError> {
@@ -64,7 +49,7 @@ async function powerCut({ cluster }: ScenarioContext, driver: Driver, volume: Po
   const found = await node1.run(`grep -c '^record [0-9]*$' ${targetPath}/records`);
   if (Number(found) < acknowledged)
     throw new Error(`${acknowledged} records were acknowledged, ${found.trim()} are there`);
-  await untilSynced(driver, volumeId);
+  await untilSynced(driver.deployment, volumeId);
 }
 
 async function lastLine(file: string): Promise<string | undefined> {

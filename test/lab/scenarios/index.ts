@@ -2,6 +2,7 @@ import type { Scenario } from '../scenario.ts';
 import { csiSanity } from './csi-sanity.ts';
 import { driverCrash } from './driver-crash.ts';
 import { driverDrives } from './driver-drives.ts';
+import { driverHeal } from './driver-heal.ts';
 import { driverIdle } from './driver-idle.ts';
 import { driverLife } from './driver-life.ts';
 import { driverReturn } from './driver-return.ts';
@@ -18,6 +19,7 @@ export const SCENARIOS: readonly Scenario[] = [
   driverLife,
   driverDrives,
   driverReturn,
+  driverHeal,
 ];
 
 /** Many minutes on two cores, a measurement, or in need of Go: run by name, `npm run lab -- --scenario driver-crash`. */
