@@ -25,6 +25,10 @@ export const VOLUME_FINALIZER = 'csi.meshstor.io/partitions';
 export const PVC_NAME_ANNOTATION = 'meshstor.io/pvc-name';
 export const PVC_NAMESPACE_ANNOTATION = 'meshstor.io/pvc-namespace';
 export const PV_NAME_ANNOTATION = 'meshstor.io/pv-name';
+/** Condition of a volume that no PersistentVolume names. */
+export const UNCLAIMED_CONDITION = 'Unclaimed';
+/** Label of a volume: `true` as long as `UNCLAIMED_CONDITION` is; conditions cannot be selected by. */
+export const UNCLAIMED_LABEL = 'meshstor.io/unclaimed';
 
 export const TCP_PORT = 4420;
 export const RDMA_PORT = 4421;

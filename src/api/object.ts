@@ -81,6 +81,17 @@ export interface NodeStore {
   read(name: string): Promise<NodeInfo | undefined>;
 }
 
+/** Which volumes the cluster's PersistentVolumes name, whoever made those: read only. */
+export interface ClaimedVolumes {
+  has(volumeId: string): boolean;
+  /** Before the first complete list, that one is not there means nothing. */
+  readonly isSynced: boolean;
+  /** Milliseconds since the API was heard of last. */
+  readonly watchAgeMs: number;
+  /** Called with the volume id when its first PersistentVolume came or its last one went. Returns the unsubscriber. */
+  onChange(listener: (volumeId: string) => void): () => void;
+}
+
 /** What an event is about. */
 export interface EventSubject {
   readonly kind: string;

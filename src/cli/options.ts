@@ -14,6 +14,7 @@ import {
   parseHostPort,
   parseIpAddress,
   parseLogLevel,
+  parseMinutes,
   parseName,
   parseOneOf,
   parseUnixEndpoint,
@@ -38,6 +39,8 @@ export interface ControllerOptions extends CommonOptions {
   readonly leaseNamespace: string;
   /** Identity in the lease. */
   readonly podName: string;
+  /** How long no PersistentVolume may name a volume before it is reported. */
+  readonly unclaimedAfterMinutes: number;
 }
 
 export interface NodeOptions extends CommonOptions {
@@ -120,6 +123,14 @@ export const CONTROLLER_OPTIONS = {
     help: "identity in the lease; without it the machine's host name",
     group: 'Controller options:',
     parse: parseName,
+  },
+  unclaimedAfterMinutes: {
+    flag: '--unclaimed-after-minutes <minutes>',
+    env: ['MESHSTOR_UNCLAIMED_AFTER_MINUTES'],
+    help: 'report a volume that no PersistentVolume has named for so long; it is never deleted for that',
+    group: 'Controller options:',
+    default: '10',
+    parse: parseMinutes,
   },
 } satisfies Record<string, OptionSpec>;
 
@@ -225,6 +236,7 @@ export function controllerOptions(flags: Readonly<Record<string, unknown>>, env:
     leaderElection,
     leaseNamespace: values.leaseNamespace ?? '',
     podName: values.podName ?? hostname(),
+    unclaimedAfterMinutes: values.unclaimedAfterMinutes ?? 10,
   };
 }
 

@@ -55,6 +55,13 @@ export function parseBoolean(text: string): boolean {
   throw new RuleError('true or false');
 }
 
+/** A day at most: what is wrong longer should be told. */
+export function parseMinutes(text: string): number {
+  const minutes = Number(text);
+  if (!/^[0-9]{1,5}$/.test(text) || minutes < 1 || minutes > 1440) throw new RuleError('a whole number from 1 to 1440');
+  return minutes;
+}
+
 export function parseAbsolutePath(text: string): string {
   if (!text.startsWith('/') || text.includes('\0')) throw new RuleError('an absolute path');
   return text;

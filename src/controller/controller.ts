@@ -53,6 +53,9 @@ export function startController(options: ControllerOptions): Controller {
   const queue = options.newQueue({ reconcile: (name) => guarded(options, reconciler, name) });
   const unsubscribe = [
     volumes.onChange((name) => queue.add(name)),
+    options.claimed.onChange((name) => {
+      if (volumes.get(name) !== undefined) queue.add(name);
+    }),
     // A node that goes may release the volumes that wait for it.
     nodes.onChange((node) => {
       for (const name of volumesOn(parts, node)) queue.add(name);

@@ -2,7 +2,7 @@
 import { findCondition } from '../api/conditions.ts';
 import { DomainError } from '../api/errors.ts';
 import type { MeshStorNodeDevice } from '../api/node-device.ts';
-import type { EventRecorder, NodeStore, ObjectStore } from '../api/object.ts';
+import type { ClaimedVolumes, EventRecorder, NodeStore, ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
 
 export interface ControllerClock {
@@ -16,10 +16,15 @@ export interface ControllerParts {
   readonly volumes: ObjectStore<MeshStorVolume>;
   readonly devices: ObjectStore<MeshStorNodeDevice>;
   readonly nodes: NodeStore;
+  readonly claimed: ClaimedVolumes;
   readonly events: EventRecorder;
   readonly clock: ControllerClock;
   /** Random UUIDs: volumes and attachments. */
   readonly newUuid: () => string;
+  /** How long no PersistentVolume may name a volume before it is reported. */
+  readonly unclaimedAfterMs?: number;
+  /** Time that nobody sets, from any beginning. */
+  readonly monotonicMs?: () => number;
 }
 
 /** Now, as the API writes it. */

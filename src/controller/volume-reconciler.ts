@@ -12,6 +12,7 @@ import { aboutVolume, isBeingDeleted, isStatusLost, STATUS_LOST_MESSAGE, timesta
 import type { Part, Placer, PlacementPlan } from './placer.ts';
 import { RefusedNodes } from './refused-nodes.ts';
 import { findGap, isUnborn, membersOfBrokenCopies, silentMembers } from './replacement.ts';
+import { UnclaimedVolumes } from './unclaimed-volumes.ts';
 import { markDeleting, withStatusLost, writeNew } from './volume-operations.ts';
 
 export interface ReconcileOutcome {
@@ -29,15 +30,22 @@ export class VolumeReconciler {
   readonly #heartbeats: Heartbeats;
   readonly #placer: Placer;
   readonly #refused: RefusedNodes;
+  readonly #unclaimed: UnclaimedVolumes;
 
   constructor(parts: ControllerParts, heartbeats: Heartbeats, placer: Placer) {
     this.#parts = parts;
     this.#heartbeats = heartbeats;
     this.#placer = placer;
     this.#refused = new RefusedNodes(parts.clock);
+    this.#unclaimed = new UnclaimedVolumes(parts);
   }
 
   async reconcile(name: string): Promise<ReconcileOutcome> {
+    const outcome = await this.#live(name);
+    return earlierOf(outcome, await this.#unclaimed.look(name));
+  }
+
+  async #live(name: string): Promise<ReconcileOutcome> {
     const volume = this.#parts.volumes.get(name);
     this.#refused.look(name, volume);
     if (volume === undefined) return {};
@@ -252,6 +260,11 @@ export class VolumeReconciler {
       return isDeepStrictEqual(derived, current.status) ? undefined : derived;
     });
   }
+}
+
+function earlierOf(a: ReconcileOutcome, b: ReconcileOutcome): ReconcileOutcome {
+  if (a.requeueAfterMs === undefined || b.requeueAfterMs === undefined) return { ...a, ...b };
+  return a.requeueAfterMs <= b.requeueAfterMs ? a : b;
 }
 
 function withoutFinalizer(volume: MeshStorVolume): MeshStorVolume | undefined {

@@ -17,6 +17,7 @@ import type { KubeStoreOptions } from './store.ts';
 
 export { ApiError } from './api-error.ts';
 export { BackOff } from './back-off.ts';
+export { KubeClaimedVolumes } from './claimed-volumes.ts';
 export { createKubeClient } from './client.ts';
 export type { KubeClient } from './client.ts';
 export { systemClock } from './clock.ts';

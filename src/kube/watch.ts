@@ -26,6 +26,11 @@ export interface WatchOptions {
   /** For messages, e.g. `volumes`. */
   readonly what: string;
   readonly sink: WatchSink;
+  /**
+   * What is kept of a listed object until the list is complete, undefined for nothing: the sink gets that. Without it, the whole
+   * collection is in memory at once.
+   */
+  readonly trim?: (object: unknown) => unknown;
   readonly log: Log;
   readonly clock?: Clock;
   readonly random?: () => number;
@@ -124,7 +129,7 @@ export class Watch {
   }
 
   async #list(): Promise<void> {
-    const { what, sink, pageSize, path, client } = this.#options;
+    const { what, sink, pageSize, path, client, trim } = this.#options;
     const { signal } = this.#stopping;
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -134,7 +139,7 @@ export class Watch {
           const more = page.next === '' ? {} : { continue: page.next };
           const query = { limit: String(pageSize), ...this.#selection, ...more };
           const answer = await client.request({ method: 'GET', path, query, doing: `listing ${what}`, signal });
-          page = readPage(answer, items, what);
+          page = readPage(answer, items, what, trim);
         } while (page.next !== '');
         this.#version = page.version;
         this.#listedAt = this.#clock.now();
@@ -254,6 +259,7 @@ function readPage(
   answer: unknown,
   items: unknown[],
   what: string,
+  trim: (object: unknown) => unknown = (object) => object,
 ): { readonly version: string; readonly next: string } {
   const list = answer as Fields | undefined;
   const metadata = list?.['metadata'] as Fields | undefined;
@@ -262,7 +268,10 @@ function readPage(
   // An empty list may come as null.
   const found = list?.['items'] ?? [];
   if (!Array.isArray(found)) throw new Error(`listing ${what}: the answer is no list`);
-  items.push(...(found as unknown[]));
+  for (const object of found as unknown[]) {
+    const kept = trim(object);
+    if (kept !== undefined) items.push(kept);
+  }
   return { version, next: typeof metadata?.['continue'] === 'string' ? metadata['continue'] : '' };
 }
 

@@ -5,6 +5,7 @@ import type { Controller, ReconcileQueue, VolumeWork } from '../controller/contr
 import { startController } from '../controller/controller.ts';
 import { startCsiServer } from '../csi/server.ts';
 import {
+  KubeClaimedVolumes,
   KubeEventRecorder,
   KubeNodeStore,
   LeaderElector,
@@ -43,19 +44,21 @@ function connect(options: ControllerOptions, log: RootLog, version: string) {
     volumes: createVolumeStore({ client, log }),
     devices: createNodeDeviceStore({ client, log }),
     nodes: new KubeNodeStore({ client, log }),
+    claimed: new KubeClaimedVolumes({ client, log }),
     events: new KubeEventRecorder({ client, log, instance: options.podName }),
   };
 }
 
 type Api = ReturnType<typeof connect>;
 
-function showMetrics(metrics: Metrics, { volumes, devices, nodes }: Api): void {
+function showMetrics(metrics: Metrics, { volumes, devices, nodes, claimed }: Api): void {
   volumes.onChange(metrics.showVolumes(() => volumes.list().map(volumeSample)));
   devices.onChange(metrics.showDrives(() => devices.list().map(driveSample)));
   metrics.watchAges(() => ({
     volumes: volumes.watchAgeMs / 1000,
     nodeDevices: devices.watchAgeMs / 1000,
     nodes: nodes.watchAgeMs / 1000,
+    persistentVolumes: claimed.watchAgeMs / 1000,
   }));
 }
 
@@ -99,6 +102,7 @@ async function startParts(options: ControllerOptions, log: RootLog, version: str
   showMetrics(metrics, api);
   metrics.logLinesDropped(() => log.dropped);
   parts.add('nodes', () => api.nodes.stop());
+  parts.addBeside('persistent volumes', () => api.claimed.stop());
   parts.addBeside('devices', () => api.devices.stop());
   parts.addBeside('volumes', () => api.volumes.stop());
   const election = startElection(options, api, log);
@@ -109,6 +113,7 @@ async function startParts(options: ControllerOptions, log: RootLog, version: str
     log,
     lock,
     clock: systemClock,
+    unclaimedAfterMs: options.unclaimedAfterMinutes * 60_000,
     newQueue: queueOf(log, metrics),
     isLeader: election.isLeader,
   });
@@ -116,6 +121,7 @@ async function startParts(options: ControllerOptions, log: RootLog, version: str
   api.volumes.start();
   api.devices.start();
   api.nodes.start();
+  api.claimed.start();
   const csi = await startCsiServer({
     endpoint: options.csiEndpoint,
     version,

@@ -1,5 +1,11 @@
 /** From objects to the samples that metrics take. */
-import { PVC_NAME_ANNOTATION, PVC_NAMESPACE_ANNOTATION, PV_NAME_ANNOTATION } from '../api/names.ts';
+import { findCondition } from '../api/conditions.ts';
+import {
+  PVC_NAME_ANNOTATION,
+  PVC_NAMESPACE_ANNOTATION,
+  PV_NAME_ANNOTATION,
+  UNCLAIMED_CONDITION,
+} from '../api/names.ts';
 import type { MeshStorNodeDevice } from '../api/node-device.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
 import type { DriveSample, VolumeSample } from '../observability/metrics.ts';
@@ -24,6 +30,7 @@ export function volumeSample({ metadata, status }: MeshStorVolume): VolumeSample
     },
     syncRatio: Number.isNaN(percentage) ? 1 : percentage / 100,
     partitionStates: (status?.partitions ?? []).map((partition) => partition.state),
+    unclaimed: findCondition(status?.conditions ?? [], UNCLAIMED_CONDITION)?.status === 'True',
   };
 }
 

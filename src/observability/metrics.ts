@@ -25,6 +25,8 @@ export interface VolumeSample extends VolumeLabels {
   /** 0 to 1; 1 when in sync. */
   readonly syncRatio: number;
   readonly partitionStates: readonly PartitionState[];
+  /** Reported: no PersistentVolume has named it for long. */
+  readonly unclaimed: boolean;
 }
 
 export interface SyncSpeed {
@@ -70,6 +72,7 @@ function volumeGauges(registers: Registry[]) {
     members: gauge('members', 'Members of the array against copies times drives.', 'kind'),
     syncRatio: gauge('sync_ratio', 'Synchronised part of the volume, 1 when in sync.'),
     partitions: gauge('partitions', 'Partitions of the volume by state.', 'state'),
+    unclaimed: gauge('unclaimed', '1 when no PersistentVolume has named the volume for long.'),
   };
 }
 
@@ -193,6 +196,7 @@ export class Metrics {
     if (sample.mdState !== '') this.#volumes.mdState.set({ ...labels, state: sample.mdState, node }, 1);
     for (const [kind, value] of Object.entries(sample.members)) this.#volumes.members.set({ ...labels, kind }, value);
     this.#volumes.syncRatio.set(labels, sample.syncRatio);
+    this.#volumes.unclaimed.set(labels, sample.unclaimed ? 1 : 0);
     for (const state of sample.partitionStates) this.#volumes.partitions.inc({ ...labels, state });
   }
 

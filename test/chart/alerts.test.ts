@@ -40,6 +40,7 @@ async function shown(): Promise<string> {
       members: MEMBERS,
       syncRatio: 1,
       partitionStates: ['Synced'],
+      unclaimed: false,
     })),
   );
   metrics.showDrives(() => [{ ...DRIVE, ...PARTITIONS, heartbeatAtMs: 0 }]);

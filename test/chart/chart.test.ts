@@ -98,6 +98,9 @@ describe('the chart', () => {
       const controller = containerOf(named(chart, 'Deployment', 'release-meshstor-controller'), 'meshstor');
       const { controller: options } = await started(controller.args, pod);
       expect(options).to.include({ leaderElection: true, leaseNamespace: 'storage', podName: 'controller-0' });
+      expect(options?.unclaimedAfterMinutes).to.equal(10);
+      const whole = containerOf(named(everything, 'Deployment', 'mesh-controller'), 'meshstor');
+      expect((await started(whole.args, pod)).controller?.unclaimedAfterMinutes).to.equal(1440);
       const node = containerOf(named(chart, 'DaemonSet', 'release-meshstor-node'), 'meshstor');
       const { node: nodeOptions } = await started(node.args, { NODE_NAME: 'worker-1' });
       expect(nodeOptions).to.include({ nodeName: 'worker-1', initializeBlank: false, hostRoot: '/host' });

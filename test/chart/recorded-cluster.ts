@@ -10,6 +10,7 @@ import {
   createNodeDeviceStore,
   createNodeReader,
   createVolumeStore,
+  KubeClaimedVolumes,
   KubeEventRecorder,
   KubeNodeStore,
   LeaderElector,
@@ -97,17 +98,19 @@ export class RecordedCluster {
     const volumes = createVolumeStore({ client, log: quiet, parsers, watch: QUICK });
     const devices = createNodeDeviceStore({ client, log: quiet, parsers, watch: QUICK });
     const nodes = new KubeNodeStore({ client, log: quiet, watch: QUICK });
+    const claimed = new KubeClaimedVolumes({ client, log: quiet, watch: QUICK });
     this.#controllerEvents = new KubeEventRecorder({ client, log: quiet, instance: 'controller-0', intervalMs: 20 });
     this.#controller = startController({
       volumes,
       devices,
       nodes,
+      claimed,
       events: this.#controllerEvents,
       clock: systemClock,
       log: quiet,
       newQueue: (work) => quickQueue((name) => work.reconcile(name)),
     });
-    for (const store of [volumes, devices, nodes]) {
+    for (const store of [volumes, devices, nodes, claimed]) {
       store.start();
       this.#stops.push(() => store.stop());
     }

@@ -8,13 +8,22 @@ import { Placer } from '../../src/controller/placer.ts';
 import { VolumeOperations } from '../../src/controller/volume-operations.ts';
 import { VolumeReconciler } from '../../src/controller/volume-reconciler.ts';
 import { GIB } from '../../src/support/units.ts';
-import { FakeClock, FakeEventRecorder, FakeNodeStore, FakeServer, FakeStore, newMeta } from './fake-store.ts';
+import {
+  FakeClaimedVolumes,
+  FakeClock,
+  FakeEventRecorder,
+  FakeNodeStore,
+  FakeServer,
+  FakeStore,
+  newMeta,
+} from './fake-store.ts';
 import type { FakeStoreOptions } from './fake-store.ts';
 
 export class FakeCluster {
   readonly clock = new FakeClock();
   readonly nodes = new FakeNodeStore();
   readonly events = new FakeEventRecorder();
+  readonly claimed = new FakeClaimedVolumes();
   readonly volumeServer = new FakeServer<MeshStorVolume>();
   readonly deviceServer = new FakeServer<MeshStorNodeDevice>();
   readonly volumes: FakeStore<MeshStorVolume>;
@@ -89,8 +98,9 @@ export class FakeCluster {
   }
 
   parts(volumes: FakeStore<MeshStorVolume> = this.volumes): ControllerParts {
-    const { devices, nodes, events, clock } = this;
-    return { volumes, devices, nodes, events, clock, newUuid: () => this.newUuid() };
+    const { devices, nodes, events, claimed, clock } = this;
+    const monotonicMs = (): number => clock.elapsedMs;
+    return { volumes, devices, nodes, events, claimed, clock, monotonicMs, newUuid: () => this.newUuid() };
   }
 
   newUuid(): string {

@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { DomainError } from '../../src/api/errors.ts';
 import type { MeshStorNodeDevice } from '../../src/api/node-device.ts';
 import type {
+  ClaimedVolumes,
   EventRecorder,
   NewMeta,
   NodeInfo,
@@ -280,6 +281,33 @@ export class FakeNodeStore implements NodeStore {
   }
 }
 
+/** PersistentVolumes: every volume has one, but for those that are named. */
+export class FakeClaimedVolumes implements ClaimedVolumes {
+  isSynced = true;
+  watchAgeMs = 0;
+  readonly #without = new Set<string>();
+  readonly #listeners = new Set<(volumeId: string) => void>();
+
+  has(volumeId: string): boolean {
+    return this.isSynced && !this.#without.has(volumeId);
+  }
+
+  remove(volumeId: string): void {
+    this.#without.add(volumeId);
+    for (const listener of this.#listeners) listener(volumeId);
+  }
+
+  add(volumeId: string): void {
+    this.#without.delete(volumeId);
+    for (const listener of this.#listeners) listener(volumeId);
+  }
+
+  onChange(listener: (volumeId: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}
+
 export interface RecordedEvent {
   readonly name: string;
   readonly type: 'Normal' | 'Warning';
@@ -303,6 +331,18 @@ export class FakeEventRecorder implements EventRecorder {
 export class FakeClock {
   #now = Date.parse('2026-06-01T00:00:00Z');
   #timers: { at: number; callback: () => void }[] = [];
+  #setByMs = 0;
+
+  /** Since the beginning, whatever the clock was set to. */
+  get elapsedMs(): number {
+    return this.#now - this.#setByMs;
+  }
+
+  /** Somebody sets the clock: no time passes. Timers that wait are not for this. */
+  setBy(ms: number): void {
+    this.#now += ms;
+    this.#setByMs += ms;
+  }
 
   now(): number {
     return this.#now;

@@ -20,7 +20,7 @@ import type { Log } from '../../src/support/log.ts';
 import { GIB, MIB } from '../../src/support/units.ts';
 import { FakeFabric } from '../fakes/fake-fabric.ts';
 import { FakeNode } from '../fakes/fake-node.ts';
-import { FakeEventRecorder, FakeNodeStore, FakeServer, FakeStore } from '../fakes/fake-store.ts';
+import { FakeClaimedVolumes, FakeEventRecorder, FakeNodeStore, FakeServer, FakeStore } from '../fakes/fake-store.ts';
 
 export const SILENT: Log = {
   debug: () => undefined,
@@ -87,6 +87,7 @@ export class InProcessCluster {
       devices: new FakeStore(this.devices),
       nodes: this.nodeStore,
       events: this.events,
+      claimed: new FakeClaimedVolumes(),
       clock: systemClock,
       log,
       newQueue: (work) =>

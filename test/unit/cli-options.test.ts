@@ -104,6 +104,12 @@ describe('command line', () => {
     expect(controller).to.include({ leaderElection: true, leaseNamespace: 'storage', podName: 'c-0' });
   });
 
+  it('gives a controller the time after which it reports unclaimed volumes', async () => {
+    expect((await run(['controller'])).controller?.unclaimedAfterMinutes).to.equal(10);
+    const env = { MESHSTOR_UNCLAIMED_AFTER_MINUTES: '45' };
+    expect((await run(['controller'], env)).controller?.unclaimedAfterMinutes).to.equal(45);
+  });
+
   it('takes --role NAME as the command of that name', async () => {
     expect((await run(['--role', 'node', '--node-name', 'n'])).node?.nodeName).to.equal('n');
     expect((await run(['--role=controller'])).controller?.leaderElection).to.be.false;
@@ -148,6 +154,8 @@ describe('command line', () => {
     ['a bad environment', ['controller'], { CSI_ENDPOINT: 'x' }, ['environment variable CSI_ENDPOINT', '"x"']],
     ['a bad level', ['controller', '--log-level', 'loud'], {}, ['--log-level', '"loud"', 'error, warn, info, debug']],
     ['a bad port', ['controller', '--metrics-address', 'a:65536'], {}, ['--metrics-address', '65535']],
+    ['no time', ['controller', '--unclaimed-after-minutes', '0'], {}, ['--unclaimed-after-minutes', '1 to 1440']],
+    ['half a minute', ['controller', '--unclaimed-after-minutes', '0.5'], {}, ['"0.5"', 'whole number']],
     ['an address without port', ['controller', '--metrics-address', '::1'], {}, ['--metrics-address', 'HOST:PORT']],
     ['a bad switch', ['node', '--initialize-blank=yes'], { NODE_NAME: 'n' }, ['--initialize-blank', 'true or false']],
     ['a bad address', ['node', '--nvme-tcp-address', 'host'], { NODE_NAME: 'n' }, ['--nvme-tcp-address', 'IPv4']],

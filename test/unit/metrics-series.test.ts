@@ -11,6 +11,7 @@ const SAMPLE: VolumeSample = {
   members: { total: 2, active: 1, failed: 0, down: 0, degraded: 1 },
   syncRatio: 0.452,
   partitionStates: ['Synced', 'Syncing'],
+  unclaimed: false,
 };
 const DRIVE: DriveSample = {
   node: 'n1',
@@ -67,6 +68,12 @@ describe('metrics', () => {
     samples = [];
     changed();
     expect((await metrics.render()).text).to.not.include('pvc-1');
+  });
+
+  it('tells which volumes no PersistentVolume names, on the series of the claim they were made for', async () => {
+    metrics.showVolumes(() => [SAMPLE, { ...SAMPLE, volume: 'pvc-2', unclaimed: true }]);
+    expect(await value('meshstor_volume_unclaimed', VOLUME)).to.equal(0);
+    expect(await value('meshstor_volume_unclaimed', { ...VOLUME, volume: 'pvc-2' })).to.equal(1);
   });
 
   it('reads samples only when somebody scrapes, and only after a change', async () => {

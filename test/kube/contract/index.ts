@@ -3,6 +3,7 @@ import { describeObjects } from './objects.ts';
 import { describeRules } from './rules.ts';
 import type { ContractServer, ServerFactory } from './server.ts';
 import { Api } from './server.ts';
+import { describeUnclaimed } from './unclaimed.ts';
 import { describeWatches } from './watches.ts';
 
 export type { ContractServer, ServerFactory } from './server.ts';
@@ -32,6 +33,10 @@ export function describeContract(name: string, factory: ServerFactory): void {
       () => server,
     );
     describeColumns(
+      () => api,
+      () => server,
+    );
+    describeUnclaimed(
       () => api,
       () => server,
     );

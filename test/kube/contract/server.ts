@@ -28,6 +28,7 @@ export interface Wire {
     readonly resourceVersion: string;
     readonly generation: number;
     readonly deletionTimestamp?: string;
+    readonly labels?: Record<string, string>;
     readonly annotations?: Record<string, string>;
     readonly finalizers?: string[];
   };
