@@ -36,7 +36,7 @@ export interface Kernel {
   /** Admin ioctl on a controller or namespace node. Needs CAP_SYS_ADMIN. */
   identifyController(path: string): Promise<NvmeControllerIdentity>;
   identifyNamespace(path: string): Promise<NvmeNamespaceIdentity>;
-  /** Names of signatures found on the first and last MiB (`xfs`, `ext4`, `LVM2_member`, `zfs_member`, `ceph_bluestore`, `linux_raid_member`, `gpt`, `dos`, …). Empty for an all-zero device. `unknown` when bytes are set that no parser knows. `ETIMEDOUT` as `readGpt`. */
+  /** Names of signatures found on the first and last MiB (`xfs`, `ext4`, `LVM2_member`, `zfs_member`, `ceph_bluestore`, `linux_raid_member`, `gpt`, `dos`, …). Empty for an all-zero device. `unknown` when bytes are set that no parser knows. `ETIMEDOUT` and `EBUSY` as `readGpt`. */
   signatures(path: string): Promise<readonly string[]>;
   /** O_DIRECT read of whole logical blocks. `offset` and `length` multiples of the logical block size. */
   readBytes(path: string, offset: number, length: number): Promise<Uint8Array>;
@@ -54,7 +54,7 @@ export interface Kernel {
   ): Promise<void>;
 
   // -- GPT. All writers take the whole-disk flock, re-read, write backup then primary with a sync between, and tell the kernel by BLKPG.
-  /** `ETIMEDOUT` when the drive does not answer: nothing is known about its table then. */
+  /** `ETIMEDOUT` when the drive does not answer, `EBUSY` when it could not be asked in time: nothing is known about its table then. */
   readGpt(path: string): Promise<GptTable>;
   /** Writes an empty table on a disk whose state is `blank`; anything else rejects `EEXIST`. */
   initializeGpt(path: string, diskGuid: string): Promise<void>;

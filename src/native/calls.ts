@@ -61,12 +61,15 @@ export class NativeCalls {
     return this.call(call, isNothing);
   }
 
-  /** A read of the drive that `key` names: rejects `ETIMEDOUT` when it hangs, and holds at most one thread while it does. */
+  /**
+   * A read of the drive that `key` names: rejects `ETIMEDOUT` when it hangs, and holds at most one thread while it does.
+   * `EBUSY` when no thread was free: the drive was not asked.
+   */
   async readDrive<T>(op: string, path: string, shape: Check, run: NativeCall['run']): Promise<T> {
     const call: NativeCall = { op, key: path, check: () => checkPath('path', path), run };
     this.#checkArguments(call);
-    const read = (isGivenUp: () => boolean): Promise<unknown> =>
-      this.#onPool({ ...call, run: (addon) => (isGivenUp() ? Promise.resolve(undefined) : run(addon)) });
+    const read = (mayBegin: () => boolean): Promise<unknown> =>
+      this.#onPool({ ...call, run: (addon) => (mayBegin() ? run(addon) : Promise.resolve(undefined)) });
     return this.#shaped(call, await this.#driveReads.run(op, path, read), shape);
   }
 

@@ -17,6 +17,13 @@ export function timedOut(operation: string, limitMs: number, syscall: string, pa
   });
 }
 
+/** The drive was not asked: no thread was free for so long. */
+function neverBegan(operation: string, limitMs: number, path: string): NativeError {
+  const code = 'EBUSY';
+  const message = `${operation}: ${code}: not begun within ${String(limitMs / 1000)} s, all threads were taken, '${path}'`;
+  return new NativeError(message, { errno: -constants.errno.EBUSY, code, syscall: operation, path });
+}
+
 const LATE = Symbol('late');
 
 /** What `work` gives, or the failure once the limit has passed; `work` goes on then, and what it gives is dropped. */
@@ -43,15 +50,17 @@ function driveOf(path: string): string {
 interface Reading {
   /** Who waits for a turn. */
   readonly waiting: (() => void)[];
+  /** The drive was asked; before, the read waits for a thread. */
+  hasBegun: boolean;
   /** The read under way was given up and has not come back yet. */
   isOverdue: boolean;
 }
 
 /**
  * One read at a time for each drive, so that a drive that hangs holds one thread of the pool and no more. Whoever waits, for its
- * turn or for the drive, gives up at the limit; a read that was given up before its turn never begins. While a read is overdue
- * nobody waits at all: one look at the node is late, not every one. Nobody gets what somebody else has read: every result
- * began after its call.
+ * turn, a thread or the drive, gives up at the limit; a read that was given up before it had a thread never begins, and is not
+ * the drive's fault. While a read is overdue nobody waits at all: one look at the node is late, not every one. Nobody gets what
+ * somebody else has read: every result began after its call.
  */
 export class DriveReads {
   readonly #limitMs: number;
@@ -62,8 +71,8 @@ export class DriveReads {
     this.#limitMs = limitMs;
   }
 
-  /** `read` may wait before it begins; it must not begin once it `isGivenUp`. */
-  async run<T>(operation: string, path: string, read: (isGivenUp: () => boolean) => Promise<T>): Promise<T> {
+  /** `read` may wait before it begins. It asks right before that, and must not begin when the answer is no. */
+  async run<T>(operation: string, path: string, read: (mayBegin: () => boolean) => Promise<T>): Promise<T> {
     const drive = driveOf(path);
     const failure = () => timedOut(operation, this.#limitMs, 'pread', path);
     if (this.#readings.get(drive)?.isOverdue === true) throw failure();
@@ -72,13 +81,19 @@ export class DriveReads {
     const turn = new Promise<void>((resolve) => {
       begin = resolve;
     });
-    const work = turn.then(() => read(() => isGivenUp)).finally(() => this.#next(drive));
+    const mayBegin = (): boolean => !isGivenUp && this.#begin(drive);
+    const work = turn.then(() => read(mayBegin)).finally(() => this.#next(drive));
     this.#enter(drive, begin);
     return withLimit(work, this.#limitMs, () => {
       isGivenUp = true;
-      this.#giveUp(drive, begin);
-      return failure();
+      return this.#giveUp(drive, begin) ? failure() : neverBegan(operation, this.#limitMs, path);
     });
+  }
+
+  #begin(drive: string): true {
+    const reading = this.#readings.get(drive);
+    if (reading !== undefined) reading.hasBegun = true;
+    return true;
   }
 
   #enter(drive: string, begin: () => void): void {
@@ -87,7 +102,7 @@ export class DriveReads {
       reading.waiting.push(begin);
       return;
     }
-    this.#readings.set(drive, { waiting: [], isOverdue: false });
+    this.#readings.set(drive, { waiting: [], hasBegun: false, isOverdue: false });
     begin();
   }
 
@@ -98,16 +113,18 @@ export class DriveReads {
       this.#readings.delete(drive);
       return;
     }
+    reading.hasBegun = false;
     reading.isOverdue = false;
     begin();
   }
 
-  /** Leaves the queue; whoever is not in it is the one whose read is under way. */
-  #giveUp(drive: string, begin: () => void): void {
+  /** Leaves the queue; whoever is not in it is the one whose turn it is. Returns whether it was the drive that took so long. */
+  #giveUp(drive: string, begin: () => void): boolean {
     const reading = this.#readings.get(drive);
-    if (reading === undefined) return;
+    if (reading === undefined) return true;
     const at = reading.waiting.indexOf(begin);
     if (at >= 0) reading.waiting.splice(at, 1);
-    else reading.isOverdue = true;
+    else reading.isOverdue = reading.hasBegun;
+    return reading.hasBegun;
   }
 }

@@ -139,11 +139,50 @@ describe('native facade: a drive that hangs', () => {
     const removeDm = (): Promise<void> => new Promise((resolve) => free.push(resolve));
     const { kernel, asked } = new Drives({ removeDm }, 1);
     const writes = [kernel.removeDm('a'), kernel.removeDm('b')];
-    expect((await failureOf(kernel.readGpt('/dev/nvme0n1'))).code).to.equal('ETIMEDOUT');
+    const callers = [kernel.readGpt('/dev/nvme0n1'), kernel.signatures('/dev/nvme0n1p1')].map(failureOf);
+    for (const error of await Promise.all(callers)) {
+      expect(error, 'the drive was not asked').to.include({ code: 'EBUSY', errno: -constants.errno.EBUSY });
+      expect(error.message).to.match(/: not begun within 0\.04 s, all threads were taken, '\/dev\/nvme0n1(p1)?'$/);
+      expect([error.syscall, error.message].join(' ')).not.to.include('pread');
+    }
     for (const release of free) release();
     await Promise.all(writes);
     await soon();
     expect(asked).to.deep.equal([]);
+  });
+
+  it('is asked again after all threads were taken: that was not its fault', async () => {
+    const free: (() => void)[] = [];
+    const removeDm = (): Promise<void> => new Promise((resolve) => free.push(resolve));
+    const { kernel, asked, pending } = new Drives({ removeDm }, 1);
+    const writes = [kernel.removeDm('a'), kernel.removeDm('b')];
+    await failureOf(kernel.readGpt('/dev/nvme0n1'));
+    const second = kernel.signatures('/dev/nvme0n1');
+    await soon();
+    for (const release of free) release();
+    await Promise.all(writes);
+    await soon();
+    expect(asked, 'not refused as one that hangs').to.deep.equal(['/dev/nvme0n1']);
+    pending[0]?.answer(['xfs']);
+    expect(await second).to.deep.equal(['xfs']);
+  });
+
+  it('has each turn counted by itself: one that hangs after others never began is the drive’s fault', async () => {
+    const free: (() => void)[] = [];
+    const removeDm = (): Promise<void> => new Promise((resolve) => free.push(resolve));
+    const { kernel, pending } = new Drives({ removeDm }, 1);
+    const first = kernel.signatures('/dev/nvme0n1');
+    await soon();
+    const writes = [kernel.removeDm('a'), kernel.removeDm('b')];
+    const second = failureOf(kernel.signatures('/dev/nvme0n1'));
+    pending[0]?.answer([]);
+    await first;
+    expect((await second).code, 'the threads went to the writes').to.equal('EBUSY');
+    const third = failureOf(kernel.signatures('/dev/nvme0n1'));
+    for (const release of free) release();
+    await Promise.all(writes);
+    expect((await third).code).to.equal('ETIMEDOUT');
+    expect((await failureOf(kernel.signatures('/dev/nvme0n1'))).code).to.equal('ETIMEDOUT');
   });
 
   it('is never given up while it is written to', async () => {
