@@ -158,9 +158,8 @@ export class VolumeNodeOperations implements NodeOperations {
     const { worlds, kernel } = this.#parts;
     const world = await worlds.cachedConsumer(volumeId, [volumePath]);
     if (world === undefined) throw new DomainError('notFound', `reading usage of ${volumeId}: there is no such volume`);
-    const mount = world.mounts.find((candidate) => candidate.mountPoint === volumePath && candidate.isOurs);
-    const isStagedBlock = world.volume.spec.volumeMode === 'Block' && world.array !== undefined;
-    if (mount === undefined && !isStagedBlock) {
+    // Of a raw block volume, a bind of its device node: its staging path holds nothing that would tell it from any other path.
+    if (!world.mounts.some(({ mountPoint, isOurs }) => isOurs && mountPoint === volumePath)) {
       throw new DomainError('notFound', `reading usage of ${volumeId}: it is not mounted at ${volumePath}`);
     }
     signal.throwIfAborted();
