@@ -2,10 +2,9 @@
  * The driver on a booted lab: the API server's stand-in and the controller role on the host, the node role in every guest, and CSI
  * clients for their sockets. What kubelet writes about nodes is written here.
  */
-import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync } from 'node:fs';
+import { openSync, rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +16,7 @@ import { createApiServer } from './api-server/index.ts';
 import type { Cluster } from './cluster.ts';
 import type { GuestProcess, Machine } from './machine.ts';
 import { REPO_ROOT } from './paths.ts';
+import { spawnBound } from './processes.ts';
 import { kubectl } from './kubectl.ts';
 
 export const PROGRAM = join(REPO_ROOT, 'dist', 'meshstor.mjs');
@@ -251,6 +251,7 @@ export class Deployment {
 /** Starts everything and waits until every role serves and every drive is listed as usable or with its reason. */
 export async function deploy(cluster: Cluster, options: DeploymentOptions = {}): Promise<Deployment> {
   const folder = await mkdtemp(join(tmpdir(), 'meshstor-lab-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
   const api = await createApiServer({ host: cluster.hostAddress, port: 0 });
   // A name of its own each time: guests keep what they have read of a file of the host.
   deployments += 1;
@@ -268,7 +269,7 @@ export async function deploy(cluster: Cluster, options: DeploymentOptions = {}):
     '--metrics-address',
     `${cluster.hostAddress}:0`,
   ];
-  const controllerProcess = spawn(process.execPath, [PROGRAM, ...flags], { stdio: ['ignore', log, log] });
+  const controllerProcess = spawnBound(process.execPath, [PROGRAM, ...flags], { stdio: ['ignore', log, log] });
   const controller = connectCsi(socket);
   const nodes = new Map<string, NodeRole>();
   for (const machine of cluster.nodes) {

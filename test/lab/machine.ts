@@ -94,7 +94,7 @@ export class Machine {
 
   /** Starts QEMU and waits until the guest's agent answers. */
   async boot(timeoutMs: number): Promise<void> {
-    const child = spawnBound('qemu-system-x86_64', qemuArgs(this.spec), 'ignore');
+    const child = spawnBound('qemu-system-x86_64', qemuArgs(this.spec), { stdio: ['ignore', 'ignore', 'pipe'] });
     this.#process = child;
     child.stderr?.on('data', (data: Buffer) => (this.#errorOutput += data.toString()));
     const died = once(child, 'exit').then(() => {

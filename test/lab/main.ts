@@ -85,9 +85,6 @@ async function main(): Promise<number> {
   return totals.failed === 0 ? 0 : 1;
 }
 
-// SIGINT and SIGTERM end this process; the machines end with it and the next run removes the files.
-process.on('SIGINT', () => process.exit(130));
-process.on('SIGTERM', () => process.exit(143));
 try {
   process.exitCode = await main();
 } catch (error) {

@@ -1,36 +1,36 @@
-import { spawn } from 'node:child_process';
 import { readlink } from 'node:fs/promises';
-import { hostRun } from './processes.ts';
+import { endOnSignals, exitCodeOf, hostRun, spawnBound } from './processes.ts';
 import { withSystemFolders } from './paths.ts';
 import { HOST_ADDRESS, tapName } from './qemu-args.ts';
 
 const MARK = 'MESHSTOR_LAB_OUTER_NETNS';
+/** For what the lab started, once it is told to end: QEMU and the controller role take less than a second. */
+const END_LIMIT_MS = 5_000;
+/** For the lab itself. */
+const LAB_END_LIMIT_MS = 10_000;
 
 /**
  * Makes sure that this program runs in a network namespace of its own. In the first process it starts the same program
  * again inside a new namespace, waits for it and exits with its code, so it returns only in the second. Nothing that the
  * lab sends leaves that namespace, and it vanishes with its last process. `prepare` is run in the first process only:
- * it is the place for what needs the real network, such as fetching the kernel.
+ * it is the place for what needs the real network, such as fetching the kernel. SIGINT and SIGTERM end both with all they started.
  */
 export async function enterLabNamespace(prepare: () => Promise<unknown>): Promise<void> {
   process.env.PATH = withSystemFolders(process.env.PATH ?? '');
   const current = await readlink('/proc/self/ns/net');
   const outer = process.env[MARK];
-  if (outer !== undefined && outer !== current) return;
+  const isInside = outer !== undefined && outer !== current;
+  endOnSignals(isInside ? { limitMs: END_LIMIT_MS } : { limitMs: LAB_END_LIMIT_MS, passOn: true });
+  if (isInside) return;
   await prepare();
-  // It ends with this process, however this one ends: nobody else would know that it is there.
-  const program = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', 'unshare', '--net', '--', ...program], {
-    stdio: 'inherit',
-    env: { ...process.env, [MARK]: current },
-  });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  const again = ['--net', '--', process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  const child = spawnBound('unshare', again, { stdio: 'inherit', env: { ...process.env, [MARK]: current } });
   const code = await new Promise<number>((resolve) => {
     child.on('error', (error) => {
       process.stderr.write(`start the lab in a network namespace: ${error.message}\n`);
       resolve(1);
     });
-    child.on('exit', (status, signal) => resolve(signal ? 1 : (status ?? 1)));
+    child.on('exit', (status, signal) => resolve(signal === null ? (status ?? 1) : exitCodeOf(signal)));
   });
   process.exit(code);
 }

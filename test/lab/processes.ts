@@ -1,7 +1,9 @@
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import type { ChildProcess, StdioOptions } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { execFile } from 'node:child_process';
+import { constants } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 const execFileAsync = promisify(execFile);
@@ -42,7 +44,49 @@ export async function hostRun(program: string, ...args: string[]): Promise<strin
   }
 }
 
-/** Starts a program that the kernel ends with SIGKILL when this process ends, however it ends. */
-export function spawnBound(program: string, args: readonly string[], stdio: 'ignore' | 'inherit'): ChildProcess {
-  return spawn('setpriv', ['--pdeathsig', 'KILL', '--', program, ...args], { stdio: ['ignore', stdio, 'pipe'] });
+/** What `spawnBound` started and has not ended. */
+const started = new Set<ChildProcess>();
+
+export interface BoundOptions {
+  readonly stdio: StdioOptions;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** Starts a program that the kernel ends with SIGKILL when this process ends, however it ends. All the lab's programs start so. */
+export function spawnBound(program: string, args: readonly string[], { stdio, env }: BoundOptions): ChildProcess {
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', program, ...args], { stdio, env: env ?? process.env });
+  started.add(child);
+  for (const event of ['exit', 'error']) child.once(event, () => started.delete(child));
+  return child;
+}
+
+/** Ends what `spawnBound` started: by this signal, after the limit by SIGKILL. */
+async function endStarted(signal: NodeJS.Signals, limitMs: number): Promise<void> {
+  const ends = [...started].map((child) => Promise.race([once(child, 'exit'), once(child, 'error')]));
+  for (const child of started) child.kill(signal);
+  await Promise.race([Promise.allSettled(ends), sleep(limitMs)]);
+  for (const child of started) child.kill('SIGKILL');
+}
+
+const TOLD_TO_END = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** As a shell has it. */
+export function exitCodeOf(signal: NodeJS.Signals): number {
+  return 128 + constants.signals[signal];
+}
+
+/**
+ * From now on this process, told to end, ends first what it started, and then itself with 128 + signal. Told again it does not do
+ * it again: a terminal tells every process of a pipeline, and so does the one that started it.
+ */
+export function endOnSignals(options: { readonly limitMs: number; readonly passOn?: true }): void {
+  let isEnding = false;
+  for (const signal of TOLD_TO_END) {
+    process.on(signal, () => {
+      if (isEnding) return;
+      isEnding = true;
+      const end = options.passOn === true ? signal : 'SIGTERM';
+      void endStarted(end, options.limitMs).finally(() => process.exit(exitCodeOf(signal)));
+    });
+  }
 }
