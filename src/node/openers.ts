@@ -38,12 +38,33 @@ async function hasMounted(folder: string, devNumber: string): Promise<boolean> {
   return text.split('\n').some((line) => line.split(' ')[2] === devNumber);
 }
 
+/** As `hasMounted`, which takes long where there are many mounts: one question for all processes of a mount namespace. */
+function mountsSeen(devNumber: string): (folder: string) => Promise<boolean> {
+  const answers = new Map<string, Promise<boolean>>();
+  return async (folder) => {
+    const namespace = (await orUndefined(readlink(join(folder, 'ns', 'mnt')))) ?? folder;
+    const answer = answers.get(namespace) ?? hasMounted(folder, devNumber);
+    answers.set(namespace, answer);
+    return answer;
+  };
+}
+
+/** include/linux/sched.h */
+const PF_KTHREAD = 0x00200000;
+
+/** Threads of the kernel open no files, and a machine has hundreds of them. Their flags are the ninth field of `stat`. */
+async function isKernelThread(folder: string): Promise<boolean> {
+  const text = (await orUndefined(readFile(join(folder, 'stat'), 'utf8'))) ?? '';
+  const flags = Number(text.slice(text.lastIndexOf(')') + 2).split(' ')[6] ?? 0);
+  return (flags & PF_KTHREAD) !== 0;
+}
+
 async function processes(procRoot: string, isWanted: (folder: string) => Promise<boolean>): Promise<readonly string[]> {
   const own = String(process.pid);
   const found: string[] = [];
   for (const pid of (await readdir(procRoot)).filter((name) => /^\d+$/.test(name) && name !== own)) {
     const folder = join(procRoot, pid);
-    if (!(await isWanted(folder))) continue;
+    if ((await isKernelThread(folder)) || !(await isWanted(folder))) continue;
     const name = ((await orUndefined(readFile(join(folder, 'comm'), 'utf8'))) ?? 'unknown').trim();
     found.push(`${name} (${pid})`);
   }
@@ -53,7 +74,8 @@ async function processes(procRoot: string, isWanted: (folder: string) => Promise
 /** `name (pid)` of every process but this one; mounts count for the processes in whose mount namespace they are. */
 export async function findOpeners(devNumber: string, procRoot = '/proc'): Promise<readonly string[]> {
   const dev = makeDev(devNumber);
-  return processes(procRoot, async (folder) => (await hasOpen(folder, dev)) || hasMounted(folder, devNumber));
+  const isMountSeen = mountsSeen(devNumber);
+  return processes(procRoot, async (folder) => (await hasOpen(folder, dev)) || isMountSeen(folder));
 }
 
 /** As `findOpeners`, but who merely sees a mount of it does not count: those who keep that mount from being taken away. */

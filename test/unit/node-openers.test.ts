@@ -15,6 +15,9 @@ interface Process {
   readonly cwd?: string;
   /** Of its mount namespace. */
   readonly mounts?: readonly string[];
+  readonly namespace?: string;
+  /** Its flags, as `stat` shows them. */
+  readonly flags?: number;
 }
 
 describe('the openers of a device', () => {
@@ -32,12 +35,17 @@ describe('the openers of a device', () => {
     rmSync(root, { recursive: true, force: true });
   });
 
-  function run(pid: number, { comm, fds = [], cwd, mounts = [] }: Process): void {
+  function run(pid: number, { comm, fds = [], cwd, mounts = [], namespace, flags }: Process): void {
     const folder = join(proc, String(pid));
     mkdirSync(join(folder, 'fd'), { recursive: true });
     if (comm !== undefined) writeFileSync(join(folder, 'comm'), `${comm}\n`);
     fds.forEach((target, fd) => symlinkSync(target, join(folder, 'fd', String(fd))));
     if (cwd !== undefined) symlinkSync(cwd, join(folder, 'cwd'));
+    if (flags !== undefined) writeFileSync(join(folder, 'stat'), `${pid} (a) name) S 1 1 1 0 -1 ${flags} 0 0\n`);
+    if (namespace !== undefined) {
+      mkdirSync(join(folder, 'ns'));
+      symlinkSync(`mnt:[${namespace}]`, join(folder, 'ns', 'mnt'));
+    }
     const lines = mounts.map((devNumber, id) => `${20 + id} 1 ${devNumber} / /mnt/${id} rw - xfs /dev/x rw`);
     writeFileSync(join(folder, 'mountinfo'), `${lines.join('\n')}\n`);
   }
@@ -79,6 +87,20 @@ describe('the openers of a device', () => {
     run(200, { comm: 'bystander', mounts: [device] });
     expect(await findOpeners(device, proc)).to.deep.equal(['shell (100)', 'bystander (200)']);
     expect(await findUsers(device, proc)).to.deep.equal(['shell (100)']);
+  });
+
+  it('are never threads of the kernel', async () => {
+    run(2, { comm: 'kthreadd', fds: ['/dev/zero'], mounts: [NONE], flags: 0x00208040 });
+    run(100, { comm: 'dd', fds: ['/dev/zero'], mounts: [NONE], flags: 0x00400100 });
+    expect(await findOpeners(ZERO, proc)).to.deep.equal(['dd (100)']);
+    expect(await findOpeners(NONE, proc)).to.deep.equal(['dd (100)']);
+  });
+
+  it('are all that share a mount namespace, whose mounts are read once', async () => {
+    run(100, { comm: 'first', mounts: [NONE], namespace: '4026531841' });
+    run(200, { comm: 'second', namespace: '4026531841' });
+    run(300, { comm: 'other', namespace: '4026532000' });
+    expect(await findOpeners(NONE, proc)).to.deep.equal(['first (100)', 'second (200)']);
   });
 
   it('do not include this process, and one without a name is named by its pid', async () => {
