@@ -1,16 +1,20 @@
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { KERNELS, ensureKernel } from './cache.ts';
 import type { KernelSeries } from './cache.ts';
 import { bootCluster } from './cluster.ts';
 import type { ClusterOptions } from './cluster.ts';
 import { enterLabNamespace } from './network.ts';
-import { formatTotals, runScenarios, selectScenarios } from './scenario.ts';
+import { formatTotals, runScenarios, scenariosFor } from './scenario.ts';
+import type { ControlPlaneKind } from './scenario.ts';
 import { LONG_SCENARIOS, SCENARIOS } from './scenarios/index.ts';
 import { shell } from './shell.ts';
 
 interface Flags {
   readonly kernel: KernelSeries;
   readonly nodes: number;
+  readonly controlPlane: ControlPlaneKind;
+  readonly lives?: number;
+  readonly atOnce?: number;
   readonly scenario: readonly string[];
   readonly run: readonly string[];
   readonly keep: boolean;
@@ -21,11 +25,23 @@ interface Flags {
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 const collect = (word: string, before: readonly string[]): string[] => [...before, word];
 
+function count(word: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(word)) throw new InvalidArgumentError('expected a whole number from 1 on');
+  return Number(word);
+}
+
 function parseFlags(): Flags {
   return new Command('npm run lab --')
     .description('Runs scenarios on virtual nodes with real kernels. Needs root.')
     .addOption(new Option('--kernel <series>', "Debian's kernel to boot").choices(KERNELS).default('6.1'))
     .addOption(new Option('--nodes <count>', 'nodes, for --run and --shell').default(2).argParser(Number))
+    .addOption(
+      new Option('--control-plane <kind>', 'who answers as the API; kubernetes: runs the scenario for a real one')
+        .choices(['stand-in', 'kubernetes'])
+        .default('stand-in'),
+    )
+    .option('--lives <count>', 'volumes that live under the real control plane (default: one of each kind)', count)
+    .option('--at-once <count>', 'how many of them side by side (default: one)', count)
     .option('--scenario <name>', 'run only this one (may be repeated)', collect, [])
     .option('--run <command>', 'boot, run this shell command on node1, end (may be repeated)', collect, [])
     .option('--keep', 'open the shell when a scenario fails', false)
@@ -64,8 +80,8 @@ async function main(): Promise<number> {
     for (const { name, title } of LONG_SCENARIOS) print(`${name.padEnd(24)}${title} (only by name)`);
     return 0;
   }
-  const known = flags.scenario.length === 0 ? SCENARIOS : [...SCENARIOS, ...LONG_SCENARIOS];
-  const scenarios = selectScenarios(known, flags.scenario);
+  const known = { usual: SCENARIOS, long: LONG_SCENARIOS };
+  const scenarios = scenariosFor(known, flags.controlPlane, flags.scenario);
   if (process.getuid?.() !== 0)
     throw new Error('the lab needs root, for network namespaces and taps: run it with sudo');
   await enterLabNamespace(async () => {
@@ -78,6 +94,7 @@ async function main(): Promise<number> {
   const totals = await runScenarios({
     scenarios,
     cluster: options,
+    settings: flags,
     print,
     ...(flags.keep ? { onFailure: shell } : {}),
   });

@@ -1,9 +1,21 @@
 import { bootCluster } from './cluster.ts';
 import type { Cluster, ClusterOptions } from './cluster.ts';
 
+/** What the command line may say to scenarios. */
+export interface Settings {
+  /** How many volumes live. */
+  readonly lives?: number;
+  /** How many of them at a time. */
+  readonly atOnce?: number;
+}
+
+/** Who answers as the Kubernetes API: our stand-in, or a real control plane. */
+export type ControlPlaneKind = 'stand-in' | 'kubernetes';
+
 /** What a scenario gets to work with. */
 export interface ScenarioContext {
   readonly cluster: Cluster;
+  readonly settings: Settings;
   /** Announces and times one step; returns what `work` returns. */
   step<T>(title: string, work: () => Promise<T>): Promise<T>;
   /** Prints one measured fact. */
@@ -18,6 +30,8 @@ export interface Scenario {
   readonly title: string;
   /** The fewest nodes it can work with. */
   readonly nodes: number;
+  /** Default: the stand-in, or none at all. */
+  readonly controlPlane?: ControlPlaneKind;
   /** Says why it cannot run here; undefined if it can. */
   skip?(cluster: Cluster): string | undefined;
   run(context: ScenarioContext): Promise<void>;
@@ -46,11 +60,29 @@ export function selectScenarios(all: readonly Scenario[], names: readonly string
   return names.length === 0 ? all : all.filter((scenario) => names.includes(scenario.name));
 }
 
+/** What is to run: with no names, all of the control plane's that are run without being named; with the real one, all of its. */
+export function scenariosFor(
+  { usual, long }: { readonly usual: readonly Scenario[]; readonly long: readonly Scenario[] },
+  controlPlane: ControlPlaneKind,
+  names: readonly string[],
+): readonly Scenario[] {
+  const all = [...usual, ...long];
+  if (controlPlane === 'stand-in') return selectScenarios(names.length === 0 ? usual : all, names);
+  const real = all.filter((scenario) => scenario.controlPlane === controlPlane);
+  const other = all.find(({ name }) => names.includes(name) && !real.some((scenario) => scenario.name === name));
+  if (other !== undefined)
+    throw new Error(`${other.name} cannot run with --control-plane=${controlPlane}: leave the option out`);
+  return selectScenarios(real, names);
+}
+
 function seconds(sinceMs: number): string {
   return `${((Date.now() - sinceMs) / 1000).toFixed(1)} s`;
 }
 
-async function runOne(scenario: Scenario, cluster: Cluster, print: Print): Promise<'passed' | 'failed' | 'skipped'> {
+async function runOne(
+  scenario: Scenario,
+  { cluster, settings, print }: { readonly cluster: Cluster; readonly settings: Settings; readonly print: Print },
+): Promise<'passed' | 'failed' | 'skipped'> {
   const why = cluster.nodes.length < scenario.nodes ? `needs ${scenario.nodes} nodes` : scenario.skip?.(cluster);
   if (why !== undefined) {
     print(`skipped ${scenario.name}: ${why}`);
@@ -67,7 +99,7 @@ async function runOne(scenario: Scenario, cluster: Cluster, print: Print): Promi
     return result;
   };
   try {
-    await scenario.run({ cluster, step, note: (text) => print(`            ${text}`) });
+    await scenario.run({ cluster, settings, step, note: (text) => print(`            ${text}`) });
     print(`ok ${scenario.name} in ${seconds(start)}`);
     return 'passed';
   } catch (error) {
@@ -81,6 +113,7 @@ async function runOne(scenario: Scenario, cluster: Cluster, print: Print): Promi
 export interface RunScenariosOptions {
   readonly scenarios: readonly Scenario[];
   readonly cluster: Omit<ClusterOptions, 'nodes'>;
+  readonly settings?: Settings;
   readonly print: Print;
   /** Called before the lab is destroyed if a scenario has failed, to look around in it. */
   readonly onFailure?: (cluster: Cluster) => Promise<void>;
@@ -93,6 +126,7 @@ export interface RunScenariosOptions {
 export async function runScenarios({
   scenarios,
   cluster: options,
+  settings = {},
   print,
   onFailure,
 }: RunScenariosOptions): Promise<Totals> {
@@ -102,7 +136,7 @@ export async function runScenarios({
   try {
     for (const scenario of scenarios) {
       cluster ??= await bootAndTell({ ...options, nodes }, print);
-      const outcome = await runOne(scenario, cluster, print);
+      const outcome = await runOne(scenario, { cluster, settings, print });
       totals[outcome]++;
       if (outcome !== 'failed') continue;
       print(`    logs: ${cluster.results}`);

@@ -1,10 +1,10 @@
 /**
  * The driver on a booted lab as Kubernetes runs it: a real control plane at the host's address, the chart installed with helm,
  * the controller role and its sidecars on the host with the arguments of the chart's pod, the node role in every guest. Each has
- * the token of its own pod. Only kubelet is a stand-in.
+ * the token of its own pod. Only kubelet and node-driver-registrar are played.
  */
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -19,11 +19,12 @@ import { connectCsi } from '../../csi/client.ts';
 import type { Cluster } from '../cluster.ts';
 import type { ApiObject } from '../deployment.ts';
 import { GUEST_SOCKET, NodeRole, PROGRAM } from '../deployment.ts';
-import { Kubelet } from '../kubelet.ts';
 import { kubectl } from '../kubectl.ts';
 import { REPO_ROOT } from '../paths.ts';
+import type { DriverCalls } from './driver-log.ts';
+import { driverCalls } from './driver-log.ts';
 import { NodeAgent } from './node-agent.ts';
-import type { Pod } from './node-agent.ts';
+import type { Pod } from './pod.ts';
 import { waitFor } from './wait-for.ts';
 
 const CHART = join(REPO_ROOT, 'deploy', 'chart');
@@ -31,15 +32,14 @@ const NAMESPACE = 'storage';
 const PODS = `/api/v1/namespaces/${NAMESPACE}/pods`;
 const CHART_SOCKET = '/csi/csi.sock';
 const LIMIT_MS = 180_000;
-/** Containers of the controller's pod that run here; the program's own has the chart's name for it. */
-const ON_HOST = { meshstor: PROGRAM, provisioner: 'csi-provisioner', attacher: 'csi-attacher' } as const;
+/** The sidecars of the controller's pod that run here, by the names of their containers. */
+const SIDECARS = { provisioner: 'csi-provisioner', attacher: 'csi-attacher', resizer: 'csi-resizer' } as const;
 
 let count = 0;
 
 export class KubernetesDeployment {
   readonly plane: ControlPlane;
   readonly controller: CsiClient;
-  readonly kubelet: Kubelet;
   readonly agents = new Map<string, NodeAgent>();
   readonly #cluster: Cluster;
   readonly #folder = mkdtempSync(join(tmpdir(), 'meshstor-lab-'));
@@ -50,10 +50,9 @@ export class KubernetesDeployment {
     this.#cluster = cluster;
     this.plane = plane;
     this.controller = connectCsi(this.#socket);
-    this.kubelet = new Kubelet(this);
     for (const machine of cluster.nodes) {
       const kubeconfig = plane.kubeconfigFor(machine.name, plane.tokenOf(userOf(machine.name)));
-      this.agents.set(machine.name, new NodeAgent(machine, new Api(kubeconfig), this.kubelet));
+      this.agents.set(machine.name, new NodeAgent(machine, new Api(kubeconfig)));
     }
   }
 
@@ -104,10 +103,11 @@ export class KubernetesDeployment {
     return (await this.list(plural)).find(({ metadata }) => metadata.name === name);
   }
 
-  /** The chart as a user installs it. */
+  /** The chart as a user installs it; with csi-resizer, which is started if the driver can expand volumes. */
   async installChart(): Promise<void> {
     const registries = 'image.registry=registry.example.org,sidecars.registry=mirror.example.org:5000';
-    const values = `${registries},node.driveSelectors[0]=model=QEMU*,node.initializeBlank=true,controller.replicaCount=1`;
+    const drives = 'node.driveSelectors[0]=model=QEMU*,node.initializeBlank=true';
+    const values = `${registries},${drives},controller.replicaCount=1,sidecars.resizer.enabled=true`;
     const args = ['install', 'release', CHART, '--namespace', NAMESPACE, '--create-namespace', '--set', values];
     // Settings of whoever runs the lab do not count.
     const own = {
@@ -136,27 +136,45 @@ export class KubernetesDeployment {
     );
   }
 
-  /** The controller role, csi-provisioner and csi-attacher with the arguments of the chart's pod. */
-  async startController(): Promise<void> {
+  /** The controller role and its sidecars with the arguments of the chart's pod; resolves to the names of the sidecars. */
+  async startController(): Promise<readonly string[]> {
     const pod = await waitFor("the controller's pod", LIMIT_MS, async () => {
       const query = { labelSelector: 'app.kubernetes.io/component=controller' };
       const pods = (await this.api.list(PODS, query)).items as readonly Pod[];
       return pods.find(({ spec }) => spec.nodeName !== undefined);
     });
     const kubeconfig = await this.#kubeconfigOf(pod);
+    const program = await this.#startContainer(pod, kubeconfig, 'meshstor', PROGRAM);
+    await untilReady(program, () => this.#serves(), LIMIT_MS);
+    const canExpand = await this.#canExpand();
+    const sidecars = Object.entries(SIDECARS).filter(([name]) => name !== 'resizer' || canExpand);
+    for (const [name, tool] of sidecars) await this.#startContainer(pod, kubeconfig, name, toolPath(tool));
+    return sidecars.map(([, tool]) => tool);
+  }
+
+  async #startContainer(pod: Pod, kubeconfig: string, name: string, path: string): Promise<Component> {
+    const container = pod.spec.containers.find((one) => one.name === name);
+    if (container?.args === undefined) throw new Error(`the controller's pod has no container ${name}`);
+    const args = container.args.map((arg) =>
+      arg.replace(CHART_SOCKET, this.#socket).replace('$(NAMESPACE)', NAMESPACE),
+    );
     const env = [`POD_NAME=${pod.metadata.name}`, `POD_NAMESPACE=${NAMESPACE}`, `NAMESPACE=${NAMESPACE}`];
-    for (const [name, program] of Object.entries(ON_HOST)) {
-      const container = pod.spec.containers.find((one) => one.name === name);
-      if (container?.args === undefined) throw new Error(`the controller's pod has no container ${name}`);
-      const args = container.args.map((arg) =>
-        arg.replace(CHART_SOCKET, this.#socket).replace('$(NAMESPACE)', NAMESPACE),
-      );
-      const path = program === 'csi-provisioner' || program === 'csi-attacher' ? toolPath(program) : program;
-      const all = [...env, path, ...args, `--kubeconfig=${kubeconfig}`];
-      const component = await startComponent(`controller-${count}-${name}`, 'env', all, this.#cluster.results);
-      this.#components.push(component);
-      if (name === 'meshstor') await untilReady(component, () => this.#serves(), LIMIT_MS);
-    }
+    const all = [...env, path, ...args, `--kubeconfig=${kubeconfig}`];
+    const component = await startComponent(controllerLabel(name), 'env', all, this.#cluster.results);
+    this.#components.push(component);
+    return component;
+  }
+
+  async #canExpand(): Promise<boolean> {
+    const { capabilities } = await this.controller.controller.ControllerGetCapabilities({});
+    return capabilities.some(({ rpc }) => rpc?.type === 'EXPAND_VOLUME');
+  }
+
+  /** What the logs of the controller and of the nodes tell of calls. */
+  calls(): readonly DriverCalls[] {
+    const controller = join(this.#cluster.results, `${controllerLabel('meshstor')}.log`);
+    const files = [controller, ...[...this.#roles.values()].map((role) => role.process.logFile)];
+    return files.map((file) => driverCalls(readFileSync(file, 'utf8')));
   }
 
   async #serves(): Promise<boolean> {
@@ -199,6 +217,11 @@ export class KubernetesDeployment {
       copyFileSync(join(this.plane.folder, name), join(this.#cluster.results, `kubernetes-${count}-${name}`));
     }
   }
+}
+
+/** Of this deployment's log. */
+function controllerLabel(container: string): string {
+  return `controller-${count}-${container}`;
 }
 
 /** The user that a node's kubelet is. */

@@ -14,6 +14,7 @@ const NEEDED = [
   'kubectl',
   'csi-provisioner',
   'csi-attacher',
+  'csi-resizer',
   'helm',
 ] as const;
 

@@ -1,220 +1,176 @@
-import type { Wire } from '../../kube/contract/server.ts';
-import type { Cluster } from '../cluster.ts';
+import { MIB } from '../../../src/support/units.ts';
+import { VOLUMES as MESHSTOR_VOLUMES } from '../../kube/contract/server.ts';
+import { allAre, capacityByNode } from '../kubernetes/capacity.ts';
 import { KubernetesDeployment } from '../kubernetes/deployment.ts';
+import { Life } from '../kubernetes/life.ts';
+import type { LifeParts } from '../kubernetes/life.ts';
 import { Moments } from '../kubernetes/moments.ts';
-import type { Pod } from '../kubernetes/node-agent.ts';
+import {
+  ATTACHMENTS,
+  CLAIMS,
+  KINDS,
+  ONE_POD,
+  PLAIN,
+  PODS,
+  SECTORS_512,
+  VOLUMES,
+  createClasses,
+  watchAll,
+} from '../kubernetes/objects.ts';
+import { Times } from '../kubernetes/times.ts';
 import { provideTools } from '../kubernetes/tools.ts';
-import { waitFor, waitUntilGone } from '../kubernetes/wait-for.ts';
-import { remainsAnywhere } from '../remains.ts';
+import { waitFor } from '../kubernetes/wait-for.ts';
+import { remainsAnywhere, remainsInKernels } from '../remains.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
 import { blankDrives, untilUsable } from '../with-driver.ts';
 
-const CLAIMS = '/api/v1/namespaces/default/persistentvolumeclaims';
-const PODS = '/api/v1/namespaces/default/pods';
-const VOLUMES = '/api/v1/persistentvolumes';
-const ATTACHMENTS = '/apis/storage.k8s.io/v1/volumeattachments';
-const CAPACITIES = '/apis/storage.k8s.io/v1/namespaces/storage/csistoragecapacities';
-const CLASS = 'meshstor-replicated';
 const LIMIT_MS = 240_000;
-const COUNT = Number(process.env['MESHSTOR_LAB_LIVES'] ?? 3);
-const NEXT: Readonly<Record<string, string>> = { node1: 'node2', node2: 'node3', node3: 'node1' };
+const COLLECTIONS = [PODS, CLAIMS, VOLUMES, ATTACHMENTS, MESHSTOR_VOLUMES];
+/** What nobody may be told who asks for what can be done. */
+const BUGS = /INTERNAL|UNKNOWN|INVALID_ARGUMENT|UNIMPLEMENTED|DATA_LOSS/;
+/** Calls that are answered again where the caller is not sure count once. */
+const ONCE: Readonly<Record<string, true>> = {
+  CreateVolume: true,
+  ControllerPublishVolume: true,
+  ControllerUnpublishVolume: true,
+  DeleteVolume: true,
+};
+const NEW_VOLUME = 'NodeStageVolume of a new volume';
 
-/** Milliseconds by what was done. */
-type Times = Map<string, number[]>;
-
-function record(times: Times, what: string, ms: number | undefined): void {
-  if (ms === undefined) throw new Error(`${what} was not timed`);
-  const all = times.get(what) ?? [];
-  times.set(what, [...all, ms]);
-}
-
-/** The value that this share of all is not above. */
-function quantile(all: readonly number[], share: number): string {
-  const sorted = [...all].sort((a, b) => a - b);
-  return Math.round(sorted[Math.ceil(share * sorted.length) - 1] ?? Number.NaN).toString();
-}
-
-function podObject(name: string, claim: string, node?: string): object {
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name },
-    spec: {
-      containers: [{ name: 'main', image: 'none', volumeMounts: [{ name: 'data', mountPath: '/data' }] }],
-      volumes: [{ name: 'data', persistentVolumeClaim: { claimName: claim } }],
-      ...(node === undefined ? {} : { nodeSelector: { 'kubernetes.io/hostname': node } }),
-    },
-  };
-}
-
-function claimObject(name: string): object {
-  const spec = {
-    accessModes: ['ReadWriteOncePod'],
-    storageClassName: CLASS,
-    resources: { requests: { storage: '512Mi' } },
-  };
-  return { apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name }, spec };
-}
-
-/** Who sees claims, volumes and attachments come and go. */
-function watchAll({ api }: KubernetesDeployment, moments: Moments): void {
-  moments.watch(api, CLAIMS, ({ object }) => {
-    const { name, annotations } = object.metadata;
-    const chosen = annotations?.['volume.kubernetes.io/selected-node'] === undefined ? [] : [`${name} chosen`];
-    return object.status?.['phase'] === 'Bound' ? [...chosen, `${name} bound`] : chosen;
-  });
-  moments.watch(api, ATTACHMENTS, ({ type, object }) => {
-    const { source, nodeName } = object.spec as {
-      readonly source: { readonly persistentVolumeName: string };
-      readonly nodeName: string;
-    };
-    const what = `${source.persistentVolumeName} on ${nodeName}`;
-    const found = [`${what} wanted`];
-    if (object.status?.['attached'] === true) found.push(`${what} attached`);
-    if (object.metadata.deletionTimestamp !== undefined) found.push(`${what} unwanted`);
-    return type === 'DELETED' ? [...found, `${what} detached`] : found;
-  });
-}
-
-class Life {
+class Story {
+  readonly #context: ScenarioContext;
   readonly #deployment: KubernetesDeployment;
-  readonly #cluster: Cluster;
-  readonly #moments: Moments;
-  readonly #times: Times;
-  readonly #claim: string;
+  readonly #moments = new Moments();
+  readonly #times = new Times();
 
-  constructor(parts: {
-    deployment: KubernetesDeployment;
-    cluster: Cluster;
-    moments: Moments;
-    times: Times;
-    claim: string;
-  }) {
-    this.#deployment = parts.deployment;
-    this.#cluster = parts.cluster;
-    this.#moments = parts.moments;
-    this.#times = parts.times;
-    this.#claim = parts.claim;
+  constructor(context: ScenarioContext, deployment: KubernetesDeployment) {
+    this.#context = context;
+    this.#deployment = deployment;
   }
 
-  async #runningPod(name: string, node?: string): Promise<{ node: string; uid: string; path: string }> {
-    const { api } = this.#deployment;
-    const start = performance.now();
-    await api.create(PODS, podObject(name, this.#claim, node));
-    const pod = await waitFor(`pod ${name} to run`, LIMIT_MS, async () => {
-      this.#deployment.check();
-      const found = (await api.get(`${PODS}/${name}`)) as Pod;
-      return found.status?.phase === 'Running' ? found : undefined;
-    });
-    record(this.#times, 'pod made → running', performance.now() - start);
-    const where = pod.spec.nodeName ?? '';
-    const volume = this.#deployment.agent(where).volumeOf(pod.metadata.uid);
-    if (volume === undefined) throw new Error(`${name}: nothing is mounted on ${where}`);
-    record(this.#times, 'NodeStageVolume', volume.times.stageMs);
-    record(this.#times, 'NodePublishVolume', volume.times.publishMs);
-    return { node: where, uid: pod.metadata.uid, path: volume.path };
-  }
-
-  async #deletePod(name: string, pv: string, { node, uid }: { node: string; uid: string }): Promise<void> {
-    const { api } = this.#deployment;
-    const start = performance.now();
-    await api.delete(`${PODS}/${name}`);
-    await waitUntilGone(`pod ${name}`, LIMIT_MS, () => api.get(`${PODS}/${name}`));
-    record(this.#times, 'pod deleted → gone', performance.now() - start);
-    await waitFor(`the attachment of ${pv} to be gone`, LIMIT_MS, async () => {
-      this.#deployment.check();
-      return (await this.#attachments(pv)).length === 0 ? true : undefined;
-    });
-    const times = this.#deployment.agent(node).volumeOf(uid)?.times;
-    record(this.#times, 'NodeUnpublishVolume', times?.unpublishMs);
-    record(this.#times, 'NodeUnstageVolume', times?.unstageMs);
-    this.#attachTimes(pv, node);
-  }
-
-  #attachTimes(pv: string, node: string): void {
-    const between = (from: string, to: string) =>
-      this.#moments.between(`${pv} on ${node} ${from}`, `${pv} on ${node} ${to}`);
-    record(this.#times, 'attach: VolumeAttachment made → attached', between('wanted', 'attached'));
-    record(this.#times, 'detach: VolumeAttachment deleted → gone', between('unwanted', 'detached'));
-  }
-
-  async #attachments(pv: string): Promise<readonly Wire[]> {
-    const { items } = await this.#deployment.api.list(ATTACHMENTS);
-    return items.filter(({ spec }) => JSON.stringify(spec).includes(`"${pv}"`));
-  }
-
-  /** The claim is bound for the first pod, written there, read on another node by the second, deleted with all it had. */
-  async live(): Promise<string> {
-    const claim = this.#claim;
-    const { api } = this.#deployment;
-    await api.create(CLAIMS, claimObject(claim));
-    const first = await this.#runningPod(`${claim}-writer`);
-    record(
-      this.#times,
-      'create: node chosen → claim bound',
-      this.#moments.between(`${claim} chosen`, `${claim} bound`),
+  async tell(): Promise<void> {
+    const { step, note } = this.#context;
+    await this.#install();
+    const before = await step('every node has a CSIStorageCapacity of the class', () =>
+      this.#capacities('there', () => true),
     );
-    const pv = String((await api.get(`${CLAIMS}/${claim}`)).spec['volumeName']);
-    const write = `head -c 8M /dev/urandom > /tmp/data && dd if=/tmp/data of=${first.path}/data bs=1M conv=fsync status=none && sha256sum < /tmp/data`;
-    const written = await this.#cluster.node(first.node).run(write, { timeoutMs: 120_000 });
-    await this.#deletePod(`${claim}-writer`, pv, first);
-    const second = await this.#runningPod(`${claim}-reader`, NEXT[first.node]);
-    if (second.node === first.node) throw new Error(`${claim}: the second pod is on ${second.node} as well`);
-    const read = await this.#cluster.node(second.node).run(`sha256sum < ${second.path}/data`, { timeoutMs: 120_000 });
-    if (read !== written) throw new Error(`${claim}: the data is ${read.trim()}, ${written.trim()} was written`);
-    await this.#deletePod(`${claim}-reader`, pv, second);
-    await this.#deleteClaim(pv);
-    return `${pv}: ${first.node}, then ${second.node}`;
+    watchAll(this.#deployment.api, this.#moments);
+    try {
+      const count = await this.#lives(before);
+      await step('no drive has anything of them, and what they took is free again', async () => {
+        await this.#nothingLeft(remainsAnywhere);
+        await this.#capacities('as before', (bytes, node) => bytes === before.get(node));
+      });
+      this.#checkRefusals();
+      this.#recordCalls();
+      for (const line of this.#times.table()) note(line);
+      note(`${count} lives completed, nothing left over`);
+    } finally {
+      await this.#moments.stop();
+    }
   }
 
-  async #deleteClaim(pv: string): Promise<void> {
-    const { api } = this.#deployment;
-    const start = performance.now();
-    await api.delete(`${CLAIMS}/${this.#claim}`);
-    await waitUntilGone(`claim ${this.#claim}`, LIMIT_MS, () => api.get(`${CLAIMS}/${this.#claim}`));
-    await waitUntilGone(`PersistentVolume ${pv}`, LIMIT_MS, () => api.get(`${VOLUMES}/${pv}`));
-    record(this.#times, 'delete: claim deleted → PersistentVolume gone', performance.now() - start);
-    await waitFor(`${pv} to be gone from our volumes`, LIMIT_MS, async () => {
+  async #install(): Promise<void> {
+    const { cluster, step, note } = this.#context;
+    const deployment = this.#deployment;
+    await step('the chart is installed', () => deployment.installChart());
+    await step('node roles serve and are registered', () => deployment.startNodes());
+    await step('every drive is usable', () => untilUsable(deployment, cluster.nodes));
+    const sidecars = await step('the controller role serves, its sidecars start', () => deployment.startController());
+    note(`sidecars: ${sidecars.join(', ')}`);
+    await createClasses(deployment.api);
+  }
+
+  /** Waits until the objects of the class whose drives are few show what is wanted, and prints them. */
+  async #capacities(
+    what: string,
+    isWanted: (bytes: number, node: string) => boolean,
+  ): Promise<ReadonlyMap<string, number>> {
+    const nodes = this.#context.cluster.nodes.map(({ name }) => name);
+    const found = await waitFor(`capacity to be ${what}`, LIMIT_MS, async () => {
       this.#deployment.check();
-      return (await this.#deployment.list('meshstorvolumes')).length === 0 ? true : undefined;
+      const shown = await capacityByNode(this.#deployment.api, SECTORS_512);
+      return allAre(shown, nodes, isWanted) ? shown : undefined;
     });
-    record(this.#times, 'delete: claim deleted → every partition gone', performance.now() - start);
-    const remains = await remainsAnywhere(this.#cluster.nodes);
+    const list = nodes.map((node) => `${node} ${(found.get(node) ?? 0) / MIB} MiB`);
+    this.#context.note(`room for a volume of ${SECTORS_512}: ${list.join(', ')}`);
+    return found;
+  }
+
+  /** One life of each kind, one after another; then of the plain one, as many at a time as was asked for. */
+  async #lives(before: ReadonlyMap<string, number>): Promise<number> {
+    const { settings, step, note } = this.#context;
+    const { lives = KINDS.length, atOnce = 1 } = settings;
+    const kinds = Array.from({ length: lives }, (_, index) => KINDS[index] ?? PLAIN);
+    const shrunk = ONE_POD.sizeMiB * MIB;
+    const whileUsed = async (): Promise<void> => {
+      await this.#capacities('less', (bytes, node) => bytes <= (before.get(node) ?? 0) - shrunk);
+    };
+    for (let index = 0; index < lives;) {
+      const size = index < KINDS.length ? 1 : atOnce;
+      const group = kinds.slice(index, index + size);
+      const until = index + group.length;
+      const title = group.length === 1 ? `life ${until} of ${lives}` : `lives ${index + 1} to ${until} of ${lives}`;
+      const start = index + 1;
+      const stories = await step(title, async () => {
+        const all = group.map((kind, offset) => {
+          const life = new Life(this.#parts, kind, `claim-${start + offset}`);
+          return kind === ONE_POD ? life.live(whileUsed) : life.live();
+        });
+        const ended = await Promise.allSettled(all);
+        await this.#explain(ended);
+        await this.#nothingLeft(remainsInKernels);
+        return Promise.all(all);
+      });
+      for (const story of stories) note(story);
+      index = until;
+    }
+    return lives;
+  }
+
+  get #parts(): LifeParts {
+    const { cluster, note } = this.#context;
+    return { cluster, note, deployment: this.#deployment, moments: this.#moments, times: this.#times };
+  }
+
+  /** Throws the first failure, with what Kubernetes shows of it. */
+  async #explain(ended: readonly PromiseSettledResult<unknown>[]): Promise<void> {
+    const failed = ended.find((one) => one.status === 'rejected');
+    if (failed === undefined) return;
+    const { note } = this.#context;
+    for (const kinds of ['pods,pvc,pv,volumeattachments,msvol', 'events']) {
+      note(await this.#deployment.kubectl('get', kinds, '-n', 'default', '-o', 'wide').catch(String));
+    }
+    throw failed.reason as Error;
+  }
+
+  async #nothingLeft(look: typeof remainsAnywhere): Promise<void> {
+    const lists = await Promise.all(
+      COLLECTIONS.map(async (path) =>
+        (await this.#deployment.api.list(path)).items.map(({ metadata }) => `${path}/${metadata.name}`),
+      ),
+    );
+    const remains = [...lists.flat(), ...(await look(this.#context.cluster.nodes))];
     if (remains.length > 0) throw new Error(`something is left over:\n${remains.join('\n')}`);
   }
-}
 
-async function tell(context: ScenarioContext, deployment: KubernetesDeployment): Promise<void> {
-  const { cluster, step, note } = context;
-  await step('the chart is installed', () => deployment.installChart());
-  await step('node roles serve and are registered', () => deployment.startNodes());
-  await step('every drive is usable', () => untilUsable(deployment, cluster.nodes));
-  await step('the controller role serves; csi-provisioner and csi-attacher start', () => deployment.startController());
-  const capacities = await step('every node has a CSIStorageCapacity of the class', () =>
-    waitFor('the capacities', LIMIT_MS, async () => {
-      deployment.check();
-      const { items } = await deployment.api.list(CAPACITIES);
-      const ours = items as unknown as readonly { readonly storageClassName: string; readonly capacity?: string }[];
-      const full = ours.filter((one) => one.storageClassName === CLASS && one.capacity !== undefined);
-      return full.length === cluster.nodes.length ? full : undefined;
-    }),
-  );
-  note(`room for ${CLASS} by node: ${capacities.map(({ capacity }) => capacity).join(', ')}`);
-  const moments = new Moments();
-  watchAll(deployment, moments);
-  const times: Times = new Map();
-  try {
-    for (let index = 1; index <= COUNT; index += 1) {
-      const claim = `claim-${index}`;
-      const life = new Life({ deployment, cluster, moments, times, claim });
-      note(await step(`life ${index} of ${COUNT}`, () => life.live()));
-    }
-  } finally {
-    await moments.stop();
+  #checkRefusals(): void {
+    const refused = this.#deployment.calls().flatMap((calls) => [...calls.refused]);
+    const list = refused.map(([call, times]) => `${call} ${times}`).join(', ');
+    this.#context.note(`calls that were refused and made again: ${list === '' ? 'none' : list}`);
+    const bug = refused.find(([call]) => BUGS.test(call));
+    if (bug !== undefined) throw new Error(`the driver answered ${bug[0]}`);
   }
-  for (const [what, all] of times) {
-    const [half, most] = [quantile(all, 0.5), quantile(all, 0.99)];
-    note(`${what}: p50 ${half} ms, p99 ${most} ms of ${all.length}`);
+
+  #recordCalls(): void {
+    const served = this.#deployment.calls().flatMap((calls) => calls.served);
+    const staged = new Set<string>();
+    for (const { rpc, volumeId, ms, before } of served.sort((a, b) => a.at - b.at)) {
+      if (ONCE[rpc] && before > 0) continue;
+      const isNew = rpc === 'NodeStageVolume' && !staged.has(volumeId);
+      if (isNew) staged.add(volumeId);
+      this.#times.record(isNew ? NEW_VOLUME : rpc, ms);
+    }
   }
 }
 
@@ -222,6 +178,7 @@ export const kubernetesLife: Scenario = {
   name: 'kubernetes-life',
   title: 'with a real control plane and the sidecars a claim is bound, written, moved to another node and deleted',
   nodes: 3,
+  controlPlane: 'kubernetes',
   prepare: provideTools,
   run: async (context) => {
     const { cluster, step } = context;
@@ -229,7 +186,7 @@ export const kubernetesLife: Scenario = {
       KubernetesDeployment.start(cluster),
     );
     try {
-      await tell(context, deployment);
+      await new Story(context, deployment).tell();
     } finally {
       await deployment.stop();
     }
