@@ -9,8 +9,9 @@ import type { Pod } from './pod.ts';
 import type { Times } from './times.ts';
 import { waitFor } from './wait-for.ts';
 
-const LIMIT_MS = 240_000;
-const DATA_MIB = 8;
+/** A step takes seconds; a starved machine makes kubelet's call of two minutes end, and be made again. */
+const LIMIT_MS = 480_000;
+const DATA_MIB = 4;
 const COMMAND = { timeoutMs: 120_000 };
 const NEXT: Readonly<Record<string, string>> = { node1: 'node2', node2: 'node3', node3: 'node1' };
 const EVENTS = '/api/v1/namespaces/default/events';
@@ -43,7 +44,7 @@ export class Life {
 
   /**
    * The claim is bound and written by a first pod. A second one is made, on another node: it has to wait until the first is
-   * deleted, then it reads what was written. Pod and claim are deleted. Resolves to a line about it.
+   * deleted, then it reads what was written. Pods and claim are deleted. Resolves to a line about it.
    */
   async live(whileUsed: () => Promise<void> = () => Promise.resolve()): Promise<string> {
     const { deployment, times } = this.#parts;
@@ -59,19 +60,21 @@ export class Life {
     const written = await this.#write(writer);
     await this.#checkStats(writer);
     await whileUsed();
-    const reader = await this.#move(writer);
-    const read = await this.#read(reader);
-    if (read !== written) throw new Error(`${claim}: the data is ${read.trim()}, ${written.trim()} was written`);
-    await this.#until(`${pv} on ${writer.node} detached`);
-    await api.delete(`${PODS}/${reader.name}`);
-    await this.#until(`${pv} on ${reader.node} detached`);
+    const users = [writer];
+    if (this.#kind.moves) users.push(await this.#move(writer, pv, written));
+    else await api.delete(`${PODS}/${writer.name}`);
+    for (const { name, node } of users) {
+      if (name !== writer.name) await api.delete(`${PODS}/${name}`);
+      await this.#until(`pod ${name} gone`);
+      await this.#until(`${pv} on ${node} detached`);
+    }
     await api.delete(`${CLAIMS}/${claim}`);
     await this.#until(`claim ${claim} gone`);
     await this.#until(`PersistentVolume ${pv} gone`);
     await this.#until(`volume ${pv} gone`);
-    this.#record(pv, writer, reader);
-    times.record('a whole life', performance.now() - startedAt);
-    return `${this.#kind.title}: ${pv} on ${writer.node}, then on ${reader.node}`;
+    this.#record(pv, users);
+    times.record(this.#kind.moves ? 'a whole life with a move' : 'a whole life', performance.now() - startedAt);
+    return `${this.#kind.title}: ${pv} on ${users.map(({ node }) => node).join(', then on ')}`;
   }
 
   #until(moment: string): Promise<void> {
@@ -89,7 +92,7 @@ export class Life {
   }
 
   /** The second pod on another node. It waits for the first one's end, as Kubernetes makes it wait. */
-  async #move(writer: Running): Promise<Running> {
+  async #move(writer: Running, pv: string, written: string): Promise<Running> {
     const { api } = this.#parts.deployment;
     const name = `${this.#claim}-reader`;
     const selector = { nodeSelector: { 'kubernetes.io/hostname': NEXT[writer.node] ?? '' } };
@@ -106,6 +109,8 @@ export class Life {
     await this.#until(`pod ${writer.name} gone`);
     const reader = await this.#running(name);
     if (reader.node === writer.node) throw new Error(`${name} is on ${reader.node} as ${writer.name} was`);
+    const read = await this.#read(reader);
+    if (read !== written) throw new Error(`${pv}: the data is ${read.trim()}, ${written.trim()} was written`);
     return reader;
   }
 
@@ -151,19 +156,21 @@ export class Life {
     if (abnormal) this.#parts.note(`${this.#claim}: its condition is abnormal: ${message}`);
   }
 
-  #record(pv: string, writer: Running, reader: Running): void {
+  #record(pv: string, users: readonly Running[]): void {
     const { moments, times } = this.#parts;
     const claim = this.#claim;
     const between = (what: string, from: string, to: string): void => times.record(what, moments.between(from, to));
-    const bound = this.#kind.isImmediate ? 'made' : 'chosen';
-    between('claim wants a volume → bound', `claim ${claim} ${bound}`, `claim ${claim} bound`);
-    between('first pod: made → running', `pod ${writer.name} made`, `pod ${writer.name} running`);
-    for (const { node } of [writer, reader]) {
+    const start = this.#kind.isImmediate ? 'made' : 'chosen';
+    between('claim: wants a volume → bound', `claim ${claim} ${start}`, `claim ${claim} bound`);
+    for (const { name, node } of users) {
       between('VolumeAttachment: made → attached', `${pv} on ${node} wanted`, `${pv} on ${node} attached`);
       between('VolumeAttachment: deleted → gone', `${pv} on ${node} unwanted`, `${pv} on ${node} detached`);
+      between('pod: deleted → gone', `pod ${name} unwanted`, `pod ${name} gone`);
     }
-    for (const { name } of [writer, reader]) between('pod: deleted → gone', `pod ${name} unwanted`, `pod ${name} gone`);
-    between('move: first pod deleted → second runs', `pod ${writer.name} unwanted`, `pod ${reader.name} running`);
+    const [writer, reader] = users;
+    if (writer) between('first pod: made → running', `pod ${writer.name} made`, `pod ${writer.name} running`);
+    if (writer && reader)
+      between('move: first pod deleted → second runs', `pod ${writer.name} unwanted`, `pod ${reader.name} running`);
     between('claim: deleted → PersistentVolume gone', `claim ${claim} unwanted`, `PersistentVolume ${pv} gone`);
     between('claim: deleted → last partition gone', `claim ${claim} unwanted`, `volume ${pv} gone`);
   }

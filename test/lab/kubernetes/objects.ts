@@ -24,19 +24,25 @@ export interface Kind {
   readonly volumeMode: 'Filesystem' | 'Block';
   readonly sizeMiB: number;
   readonly isImmediate: boolean;
+  /** A second pod on another node reads what the first has written. */
+  readonly moves: boolean;
 }
 
-export const PLAIN: Kind = {
+const XFS: Kind = {
   title: 'xfs',
   storageClass: REPLICATED,
   accessMode: 'ReadWriteOnce',
   volumeMode: 'Filesystem',
   sizeMiB: 512,
   isImmediate: false,
+  moves: true,
 };
 
+/** Of which there can be many: bound, written, deleted. */
+export const PLAIN: Kind = { ...XFS, title: 'xfs, not moved', moves: false };
+
 export const ONE_POD: Kind = {
-  ...PLAIN,
+  ...XFS,
   title: 'xfs, ReadWriteOncePod',
   storageClass: SECTORS_512,
   accessMode: 'ReadWriteOncePod',
@@ -45,10 +51,10 @@ export const ONE_POD: Kind = {
 
 /** One of each, in the order of their first lives. */
 export const KINDS: readonly Kind[] = [
-  PLAIN,
-  { ...PLAIN, title: 'ext4, bound immediately', storageClass: EXT4_IMMEDIATE, isImmediate: true },
+  XFS,
+  { ...XFS, title: 'ext4, bound immediately', storageClass: EXT4_IMMEDIATE, isImmediate: true },
   ONE_POD,
-  { ...PLAIN, title: 'raw block', volumeMode: 'Block' },
+  { ...XFS, title: 'raw block', volumeMode: 'Block' },
 ];
 
 /** Classes that the chart does not have. */

@@ -97,7 +97,7 @@ class Story {
     return found;
   }
 
-  /** One life of each kind, one after another; then of the plain one, as many at a time as was asked for. */
+  /** One life of each kind, then of the plain one, as many at a time as was asked for. */
   async #lives(before: ReadonlyMap<string, number>): Promise<number> {
     const { settings, step, note } = this.#context;
     const { lives = KINDS.length, atOnce = 1 } = settings;
@@ -107,8 +107,7 @@ class Story {
       await this.#capacities('less', (bytes, node) => bytes <= (before.get(node) ?? 0) - shrunk);
     };
     for (let index = 0; index < lives;) {
-      const size = index < KINDS.length ? 1 : atOnce;
-      const group = kinds.slice(index, index + size);
+      const group = kinds.slice(index, index + atOnce);
       const until = index + group.length;
       const title = group.length === 1 ? `life ${until} of ${lives}` : `lives ${index + 1} to ${until} of ${lives}`;
       const start = index + 1;
@@ -138,9 +137,11 @@ class Story {
     const failed = ended.find((one) => one.status === 'rejected');
     if (failed === undefined) return;
     const { note } = this.#context;
-    for (const kinds of ['pods,pvc,pv,volumeattachments,msvol', 'events']) {
-      note(await this.#deployment.kubectl('get', kinds, '-n', 'default', '-o', 'wide').catch(String));
-    }
+    const shown = [
+      ['get', 'pods,pvc,pv,volumeattachments,msvol', '-o', 'wide'],
+      ['get', 'events', '--field-selector', 'type=Warning', '--sort-by=.metadata.creationTimestamp'],
+    ];
+    for (const words of shown) note(await this.#deployment.kubectl(...words).catch(String));
     throw failed.reason as Error;
   }
 
