@@ -1,6 +1,6 @@
 // Builds the native addon and bundles the program into dist/meshstor.mjs. Installs first what is missing for that.
 //
-//   node scripts/build.mjs [--force] [--entry FILE --out FILE]
+//   node scripts/build.mjs [--force] [--bundle-only] [--entry FILE --out FILE]
 //
 // Why a bundle (docs/adr/0001): the Kubernetes client library exports some thousand generated classes, of which we use the
 // configuration and the plain request. Unbundled they cost 60 MB of memory in every process. Its modules have no side
@@ -15,6 +15,7 @@ import { filesBelow, root, run, seconds } from './steps.mjs';
 const { values: options } = parseArgs({
   options: {
     force: { type: 'boolean', default: false },
+    'bundle-only': { type: 'boolean', default: false },
     entry: { type: 'string', default: 'src/main.ts' },
     out: { type: 'string', default: 'dist/meshstor.mjs' },
   },
@@ -133,15 +134,19 @@ function writeOutputs(outputFiles) {
   bytes = outputFiles.reduce((sum, file) => sum + file.contents.length, 0);
 }
 
-ensurePackages('build');
-ensureNpm();
-const addon = await run(process.execPath, ['scripts/build-addon.mjs', ...(options.force ? ['--force'] : [])], {
-  live: true,
-});
-if (!addon.ok) {
+/** Ends this process when it cannot be built. */
+async function buildAddon() {
+  const script = ['scripts/build-addon.mjs', ...(options.force ? ['--force'] : [])];
+  const addon = await run(process.execPath, script, { live: true });
+  if (addon.ok) return;
   process.stderr.write(`building the native addon failed (${addon.reason})\n`);
   process.exit(1);
 }
+
+// An image is built with the packages of its own stages, and its addon in another one of them.
+if (!options['bundle-only']) ensurePackages('build');
+ensureNpm();
+if (!options['bundle-only']) await buildAddon();
 if (options.force || !isFresh()) {
   const start = performance.now();
   try {

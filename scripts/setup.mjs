@@ -1,6 +1,6 @@
 // The one place that installs what the project needs and the machine lacks: Debian packages and the npm packages.
 // Every function returns at once, without a word, when nothing is missing.
-//   node scripts/setup.mjs [group …]     groups: build, native-test, kube, lab
+//   node scripts/setup.mjs [group …]     groups: build, native-test, kube, image, lab
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -30,6 +30,11 @@ const GROUPS = {
   },
   kube: {
     'kubernetes-client': 'kubectl',
+  },
+  image: {
+    buildah: 'buildah',
+    mmdebstrap: 'mmdebstrap',
+    'debian-archive-keyring': '/usr/share/keyrings/debian-archive-keyring.*',
   },
   lab: {
     'qemu-system-x86': 'qemu-system-x86_64',

@@ -42,7 +42,8 @@ export function parseMirror(targets: string, suite: string): string | undefined 
   return (rows.find(([, codename]) => codename === suite) ?? rows[0])?.[0];
 }
 
-async function findMirror(suite: string): Promise<string> {
+/** Address of a mirror of Debian's main archive, from this machine's package sources. */
+export async function findMirror(suite: string): Promise<string> {
   const format = ['indextargets', '--format', '$(REPO_URI)|$(CODENAME)|$(ORIGIN)|$(LABEL)', 'Created-By: Packages'];
   const ask = async (): Promise<string | undefined> => parseMirror((await run('apt-get', format, EXEC)).stdout, suite);
   let mirror = await ask();
@@ -55,15 +56,21 @@ async function findMirror(suite: string): Promise<string> {
   return mirror;
 }
 
+/** The file with Debian's archive keys. */
+export async function findKeyring(): Promise<string> {
+  const found = await Promise.all(KEYRINGS.map(exists));
+  const keyring = KEYRINGS.find((_, index) => found[index]);
+  if (keyring === undefined) throw new Error('check Debian packages: install debian-archive-keyring, it has the key');
+  return keyring;
+}
+
 /**
  * Options that make apt use one suite of Debian only, with lists of its own below `folder`: neither the system's configuration
  * nor its release counts. What it downloads is checked against Debian's archive key.
  */
 export async function aptOptionsFor(suite: string, folder: string): Promise<AptOptions> {
   const mirror = await findMirror(suite);
-  const found = await Promise.all(KEYRINGS.map(exists));
-  const keyring = KEYRINGS.find((_, index) => found[index]);
-  if (keyring === undefined) throw new Error('check Debian packages: install debian-archive-keyring, it has the key');
+  const keyring = await findKeyring();
   await mkdir(join(folder, 'state', 'lists', 'partial'), { recursive: true });
   await mkdir(join(folder, 'cache', 'archives', 'partial'), { recursive: true });
   await writeFile(join(folder, 'suite.list'), `deb [arch=amd64 signed-by=${keyring}] ${mirror} ${suite} main\n`);

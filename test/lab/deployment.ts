@@ -32,6 +32,10 @@ export interface DeploymentOptions {
   /** Entry point of the node role; default: the program as it ships. */
   readonly nodeEntry?: readonly string[];
   readonly nodeEnv?: Readonly<Record<string, string>>;
+  /** Starts the node role, instead of the entry point with the flags that the other options make. */
+  readonly nodeCommand?: (machine: Machine, kubeconfig: string) => readonly string[];
+  /** Where that serves its socket, in a guest; default `GUEST_SOCKET`. */
+  readonly nodeSocket?: string;
 }
 
 /** The node role in one guest. */
@@ -58,6 +62,7 @@ export class NodeRole {
   /** How the role is started: program and flags. */
   get command(): readonly string[] {
     const { driveSelectors = ['model=QEMU*'], initializeBlank = true, nodeEntry = [PROGRAM] } = this.#options;
+    if (this.#options.nodeCommand !== undefined) return this.#options.nodeCommand(this.machine, this.#kubeconfig);
     const flags = [
       'node',
       '--node-name',
@@ -273,7 +278,7 @@ export async function deploy(cluster: Cluster, options: DeploymentOptions = {}):
   const controller = connectCsi(socket);
   const nodes = new Map<string, NodeRole>();
   for (const machine of cluster.nodes) {
-    const forwarded = await machine.forwardUnixSocket(GUEST_SOCKET);
+    const forwarded = await machine.forwardUnixSocket(options.nodeSocket ?? GUEST_SOCKET);
     nodes.set(machine.name, new NodeRole(machine, connectCsi(forwarded), kubeconfig, options));
   }
   const deployment = new Deployment({

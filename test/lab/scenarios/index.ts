@@ -6,6 +6,7 @@ import { driverHeal } from './driver-heal.ts';
 import { driverIdle } from './driver-idle.ts';
 import { driverLife } from './driver-life.ts';
 import { driverReturn } from './driver-return.ts';
+import { image } from './image.ts';
 import { kernelFacts } from './kernel-facts.ts';
 import { kubernetesLife } from './kubernetes-life.ts';
 import { labTools } from './lab-tools.ts';
@@ -23,4 +24,4 @@ export const SCENARIOS: readonly Scenario[] = [
 ];
 
 /** Many minutes on two cores, a measurement, or in need of Go: run by name, `npm run lab -- --scenario driver-crash`. */
-export const LONG_SCENARIOS: readonly Scenario[] = [driverIdle, driverCrash, csiSanity, kubernetesLife];
+export const LONG_SCENARIOS: readonly Scenario[] = [driverIdle, driverCrash, csiSanity, kubernetesLife, image];
