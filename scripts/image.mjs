@@ -112,7 +112,7 @@ async function buildLocally(arch, stage, take) {
   const how = ['--isolation', 'chroot', '--pull-never', ...bases, ...buildArguments(arch), ...target, ...tags];
   await buildah('build', ...how, '.');
   print(`built ${name} in ${seconds(performance.now() - start)}`);
-  const config = await buildah('inspect', '--type', 'image', '--format', '{{json .OCIv1.Config}}', name);
+  const { config } = JSON.parse(await buildah('inspect', '--type', 'image', name)).OCIv1;
   const container = (await buildah('from', '--pull-never', name)).trim();
   try {
     await take({ mounted: (await buildah('mount', container)).trim(), config });
@@ -164,7 +164,7 @@ async function unpack() {
       mkdirSync(fresh);
       await must('cp', ['-a', mounted, join(fresh, 'root')]);
       chmodSync(join(fresh, 'root'), 0o755);
-      writeFileSync(join(fresh, 'config.json'), config);
+      writeFileSync(join(fresh, 'config.json'), JSON.stringify(config, undefined, 2));
       print(await sizes(join(fresh, 'root')));
     }),
   );
