@@ -29,7 +29,8 @@ import { dropOldEntries, keyOf } from './native-cache.mjs';
 import { ensurePackages, exitOn, SetupError } from './setup.mjs';
 import { filesBelow, has, root, seconds } from './steps.mjs';
 
-const ARCHITECTURES = { amd64: 'x64', arm64: 'arm64' };
+/** Names that images and Node use, and e_machine of ELF. */
+const ARCHITECTURES = { amd64: { node: 'x64', elf: 0x3e }, arm64: { node: 'arm64', elf: 0xb7 } };
 const ADDON = 'meshstor_native.node';
 const print = (line) => void process.stdout.write(`${line}\n`);
 
@@ -46,7 +47,7 @@ const { values: options } = parseArgs({
 
 /** As the world of images calls it. */
 function ownArchitecture() {
-  return Object.keys(ARCHITECTURES).find((name) => ARCHITECTURES[name] === machineArch()) ?? machineArch();
+  return Object.keys(ARCHITECTURES).find((name) => ARCHITECTURES[name].node === machineArch()) ?? machineArch();
 }
 
 function check() {
@@ -164,11 +165,18 @@ async function unpack() {
       mkdirSync(fresh);
       await must('cp', ['-a', mounted, join(fresh, 'root')]);
       chmodSync(join(fresh, 'root'), 0o755);
+      checkAddon(join(fresh, 'root', 'opt', 'meshstor', 'dist', ADDON), options.arch);
       writeFileSync(join(fresh, 'config.json'), JSON.stringify(config, undefined, 2));
       print(await sizes(join(fresh, 'root')));
     }),
   );
   print(folder);
+}
+
+/** A compiler that was called by the wrong name makes a file as well. */
+function checkAddon(file, arch) {
+  const machine = readFileSync(file).readUInt16LE(18);
+  if (machine !== ARCHITECTURES[arch].elf) throw new SetupError(`${file} is not for ${arch}: ELF machine ${machine}`);
 }
 
 /** The addon as compiled for an architecture, this machine's or the other. */
@@ -178,6 +186,7 @@ async function compileAddon(arch) {
     buildLocally(arch, `addon-${arch}`, async ({ mounted }) => {
       mkdirSync(fresh);
       await must('cp', ['-a', join(mounted, 'build', 'build', 'Release', ADDON), join(fresh, ADDON)]);
+      checkAddon(join(fresh, ADDON), arch);
     }),
   );
   print(join(folder, ADDON));

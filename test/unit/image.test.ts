@@ -183,6 +183,16 @@ describe('the image', () => {
       ).to.equal(true);
   });
 
+  it('is made here with the way to the mirrors that this machine has', () => {
+    const dump = [
+      'Acquire "";',
+      'Acquire::http::Proxy "http://proxy.example.org:3128";',
+      'Acquire::Languages:: "none";',
+    ];
+    const found = evaluate('aptSettings', 'image-base.mjs', `aptSettings(${JSON.stringify(dump.join('\n'))})`, {});
+    expect(found).to.deep.equal([dump[1]]);
+  });
+
   it('starts the program’s file itself, as the user of the controller', () => {
     const { lines } = finalStage();
     const { bin } = JSON.parse(textOf('package.json')) as { readonly bin: { readonly meshstor: string } };

@@ -74,7 +74,7 @@ export function containerCommand(wanted: ContainerWanted): readonly string[] {
   const started = command ?? [...image.config.Entrypoint, ...args, `--kubeconfig=${KUBECONFIG}`];
   const kubeconfigMount: Mount = {
     target: KUBECONFIG,
-    source: kubeconfig,
+    source: `${folder}${KUBECONFIG}`,
     isFile: true,
     isReadOnly: true,
     propagation: 'None',
@@ -83,6 +83,7 @@ export function containerCommand(wanted: ContainerWanted): readonly string[] {
     'set -eu',
     `mkdir -p ${folder}/upper ${folder}/work ${root}`,
     `mount -t overlay -o lowerdir=${image.root},upperdir=${folder}/upper,workdir=${folder}/work overlay ${root}`,
+    `install -m 400 -o ${container.uid} -g ${container.gid} ${kubeconfig} ${folder}${KUBECONFIG}`,
     // A pod without the node's processes has a process namespace of its own, which does not matter to what is shown here.
     `mount -t proc proc ${root}/proc`,
     ...[...container.mounts, kubeconfigMount].map((mount) => mountLines(mount, folder, container.gid)),
