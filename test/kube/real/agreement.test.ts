@@ -7,7 +7,7 @@ import { createApiServer } from '../../lab/api-server/index.ts';
 import { describeContract } from '../contract/index.ts';
 import type { Send } from './agreement.ts';
 import { comparable, sender } from './agreement.ts';
-import type { Case } from './agreement-cases.ts';
+import type { Case } from './agreement-case.ts';
 import { GROUPS } from './agreement-cases.ts';
 import { sharedControlPlane } from './shared.ts';
 import { toolPath } from './tools.ts';
