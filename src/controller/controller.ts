@@ -72,6 +72,7 @@ export function startController(options: ControllerOptions): Controller {
     stop: async () => {
       for (const end of unsubscribe) end();
       heartbeats.stop();
+      placer.stop();
       await queue.shutdown();
     },
   };

@@ -41,10 +41,16 @@ export class Placer {
   readonly #parts: ControllerParts;
   readonly #heartbeats: Heartbeats;
   readonly #promises = new Map<string, PromisedSpace>();
+  readonly #unsubscribe: () => void;
 
   constructor(parts: ControllerParts, heartbeats: Heartbeats) {
     this.#parts = parts;
     this.#heartbeats = heartbeats;
+    this.#unsubscribe = parts.volumes.onChange((name) => this.#keepPromise(name));
+  }
+
+  stop(): void {
+    this.#unsubscribe();
   }
 
   /** Drives as they are for this volume: less what others were promised. */
@@ -156,6 +162,14 @@ export class Placer {
       this.forget(name);
       throw error;
     }
+  }
+
+  /** What the cache shows it knows from now on, its end too: space of a volume that is gone is free again. */
+  #keepPromise(name: string): void {
+    const listed = this.#parts.volumes.get(name)?.status?.partitions ?? [];
+    const isListed = ({ partitionUUID }: PartitionStatus): boolean =>
+      listed.some((entry) => entry.partitionUUID === partitionUUID);
+    if (this.#promises.get(name)?.partitions.some(isListed) === true) this.forget(name);
   }
 
   #forgetOldPromises(): void {

@@ -9,11 +9,12 @@ import { expect } from 'chai';
 import { createKubeClient } from '../../src/kube/index.ts';
 import { Api, DEVICES, failure, VOLUMES, volumeSpec } from '../kube/contract/server.ts';
 import { until } from '../kube/harness.ts';
+import { addressOf, nodeObject } from '../kube/node-roles.ts';
 import type { ControlPlane } from '../kube/real/control-plane.ts';
 import { startControlPlane } from '../kube/real/control-plane.ts';
 import type { Outcome } from './helm.ts';
 import { BUILD_LIMIT_MS, CHART, helmOn, REGISTRIES, toolPath } from './helm.ts';
-import { addressOf, CONTROLLER, nodeObject, RecordedCluster } from './recorded-cluster.ts';
+import { CONTROLLER, RecordedCluster } from './recorded-cluster.ts';
 
 const NAMESPACE = 'storage';
 const ACCOUNT = 'release-meshstor-node';

@@ -2,13 +2,12 @@
  * The real roles over fake kernels and an API server, stand-in or real, each with a client that notes what it asks for. One life of
  * a volume and whatever else makes a role speak to the API.
  */
-import { hostIdFor, hostNqnFor, NODE_LABEL, nodeLabelFor } from '../../src/api/names.ts';
+import { NODE_LABEL, nodeLabelFor } from '../../src/api/names.ts';
 import type { Controller } from '../../src/controller/controller.ts';
 import { startController } from '../../src/controller/controller.ts';
-import type { KubeClient, KubeStore } from '../../src/kube/index.ts';
+import type { KubeClient } from '../../src/kube/index.ts';
 import {
   createNodeDeviceStore,
-  createNodeReader,
   createVolumeStore,
   KubeClaimedVolumes,
   KubeEventRecorder,
@@ -16,17 +15,22 @@ import {
   LeaderElector,
   loadParsers,
   systemClock,
-  WorkQueue,
 } from '../../src/kube/index.ts';
-import type { RunningNode } from '../../src/node/node.ts';
-import { startNode } from '../../src/node/node.ts';
 import { GIB, MIB } from '../../src/support/units.ts';
 import { FakeDisk } from '../fakes/fake-disks.ts';
 import { FakeFabric } from '../fakes/fake-fabric.ts';
-import { FakeNode } from '../fakes/fake-node.ts';
 import type { Api } from '../kube/contract/server.ts';
 import { DEVICES, VOLUMES } from '../kube/contract/server.ts';
 import { createHarness, QUICK, quiet, until } from '../kube/harness.ts';
+import type { NodeRole } from '../kube/node-roles.ts';
+import {
+  addressOf,
+  countUsableDrives,
+  nodeObject,
+  quickQueue,
+  startNodeRole,
+  stopNodeRole,
+} from '../kube/node-roles.ts';
 import type { JsonObject } from '../lab/api-server/json.ts';
 import { CLASS } from '../roles/in-process-cluster.ts';
 import { RecordingClient } from './recording-client.ts';
@@ -36,22 +40,7 @@ const STAGING = `/var/lib/kubelet/plugins/kubernetes.io/csi/${VOLUME}`;
 const LIMIT_MS = 20_000;
 const parsers = loadParsers();
 
-interface Member {
-  readonly fake: FakeNode;
-  readonly role: RunningNode;
-  readonly client: RecordingClient;
-  readonly events: KubeEventRecorder;
-  readonly stores: readonly Pick<KubeStore<never>, 'stop'>[];
-}
-
-function quickQueue(reconcile: (key: string) => Promise<{ readonly requeueAfterMs?: number }>): WorkQueue {
-  return new WorkQueue({
-    reconciler: { reconcile },
-    name: 'volumes',
-    log: quiet,
-    backOff: { baseMs: 20, capMs: 200 },
-  });
-}
+type Member = NodeRole<RecordingClient>;
 
 /** An API server with the nodes and our kinds in it. */
 export interface World {
@@ -63,23 +52,6 @@ export interface World {
 }
 
 export const CONTROLLER = 'controller';
-
-export function addressOf(index: number): string {
-  return `10.0.0.${index + 1}`;
-}
-
-export function nodeObject(name: string, address: string): unknown {
-  return {
-    apiVersion: 'v1',
-    kind: 'Node',
-    metadata: { name },
-    status: {
-      addresses: [{ type: 'InternalIP', address }],
-      conditions: [{ type: 'Ready', status: 'True' }],
-      nodeInfo: { systemUUID: `machine-of-${name}` },
-    },
-  };
-}
 
 export class RecordedCluster {
   readonly controllerClient: RecordingClient;
@@ -119,65 +91,21 @@ export class RecordedCluster {
   /** Ready to place volumes. Whoever made the world ends it after `stop`. */
   static async start(world: World, names: readonly string[]): Promise<RecordedCluster> {
     const cluster = new RecordedCluster(world, names);
-    await until('every drive is usable', async () => (await cluster.#usableDrives()) === names.length, LIMIT_MS);
+    await until('every drive is usable', async () => (await countUsableDrives(world.api)) === names.length, LIMIT_MS);
     const hasRoom = (name: string): boolean => cluster.#controller.operations.capacity(CLASS, name) > 0;
     await until('the controller knows all drives', () => names.every(hasRoom), LIMIT_MS);
     return cluster;
   }
 
   #startNode(name: string, address: string): Member {
-    const disks = [{ name: 'nvme0n1', sizeBytes: 4 * GIB, serial: `${name}-0` }];
-    const fake = new FakeNode({ name, fabric: this.#fabric, addresses: [address], disks });
     const client = new RecordingClient(this.#world.clientOf(name));
-    const labelSelector = `${NODE_LABEL}=${nodeLabelFor(name)}`;
-    const volumes = createVolumeStore({ client, log: quiet, parsers, watch: QUICK });
-    const devices = createNodeDeviceStore({ client, log: quiet, parsers, watch: { ...QUICK, labelSelector } });
-    const events = new KubeEventRecorder({ client, log: quiet, instance: name, intervalMs: 20 });
-    const role = startNode({
-      kernel: fake.kernel,
-      tools: fake.tools,
-      volumes,
-      devices,
-      nodes: createNodeReader(client),
-      events,
-      me: {
-        nodeName: name,
-        machineID: `machine-of-${name}`,
-        bootID: fake.bootId,
-        hostNqn: hostNqnFor(name),
-        hostID: hostIdFor(name),
-      },
-      policy: { selectors: [{ serial: '*' }], initializeBlank: true },
-      startGraceMs: 5000,
-      dropGraceMs: 5000,
-      preflight: {
-        known: '',
-        fatalFindings: () => Promise.resolve(''),
-        lookAgain: () => Promise.resolve(),
-        onChange: () => undefined,
-      },
-      now: () => new Date().toISOString(),
-      log: quiet,
-      queueFor: (reconcile) => quickQueue(reconcile),
-    });
-    volumes.start();
-    devices.start();
-    return { fake, role, client, events, stores: [volumes, devices] };
+    return startNodeRole({ name, address, fabric: this.#fabric, client });
   }
 
   member(name: string): Member {
     const member = this.members.get(name);
     if (member === undefined) throw new Error(`no node ${name}`);
     return member;
-  }
-
-  async #usableDrives(): Promise<number> {
-    const { items } = await this.#world.api.list(DEVICES);
-    const isUsable = (status: Record<string, unknown> | undefined): boolean =>
-      ((status?.['conditions'] ?? []) as { readonly type: string; readonly status: string }[]).some(
-        ({ type, status: is }) => type === 'Usable' && is === 'True',
-      );
-    return items.filter(({ status }) => isUsable(status)).length;
   }
 
   /** Made, used on one node, moved to another, deleted. */
@@ -296,12 +224,7 @@ export class RecordedCluster {
 
   async stop(): Promise<void> {
     await this.#controller.stop();
-    await Promise.all([...this.members.values()].map(({ role }) => role.stop()));
-    for (const { stores, events, client } of this.members.values()) {
-      events.close();
-      await Promise.all(stores.map((store) => store.stop()));
-      client.close();
-    }
+    await Promise.all([...this.members.values()].map(stopNodeRole));
     this.#controllerEvents.close();
     for (const stop of this.#stops) await stop();
   }

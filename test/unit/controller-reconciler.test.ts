@@ -46,6 +46,22 @@ describe('the end of a volume', () => {
     expect(cluster.status(NAME).partitions, 'silence alone releases nobody').to.have.length(1);
   });
 
+  it('gives its space back at once, however short its life was', async () => {
+    const tight = new FakeCluster().withNodes(2, 3 * GIB);
+    const { operations, reconciler } = tight.replica();
+    const request = createRequest({ requiredBytes: 2 * GIB, preferredNodes: ['n1'] });
+    for (let times = 0; times < 3; times += 1) {
+      await operations.createVolume(request);
+      const another = operations.createVolume({ ...request, name: 'another' });
+      expect(await another.catch((error: unknown) => String(error))).to.match(/^DomainError: place volume/);
+      await operations.deleteVolume(NAME);
+      tight.writeStatus(NAME, () => ({ partitions: [] }));
+      await reconciler.reconcile(NAME);
+      expect(tight.volumeServer.objects.size).to.equal(0);
+    }
+    await operations.createVolume({ ...request, name: 'another' });
+  });
+
   it('waits until the volume is detached when somebody deletes the object itself', async () => {
     const other = createRequest({ name: 'other', preferredNodes: ['n1'] });
     const { metadata } = await replica.operations.createVolume(other);

@@ -12,6 +12,7 @@ import { identify, isRunning } from '../../lab/processes.ts';
 import type { ProcessIdentity } from '../../lab/processes.ts';
 import { Api } from '../contract/server.ts';
 import type { Wire } from '../contract/server.ts';
+import { ApiRelay } from './api-relay.ts';
 import type { Component } from './component.ts';
 import { freePorts, startComponent, untilReady } from './component.ts';
 import { CONTROLLER_USERS, startControllers } from './controllers.ts';
@@ -37,8 +38,10 @@ export interface ControlPlane {
   readonly kubectl: string;
   /** Processes that run. */
   readonly pids: readonly number[];
-  /** Writes a kubeconfig for a bearer token and returns its path. */
-  kubeconfigFor(name: string, token: string): string;
+  /** Writes a kubeconfig for a bearer token and returns its path; `server`: where a relay listens instead. */
+  kubeconfigFor(name: string, token: string, server?: string): string;
+  /** A relay to the API server. */
+  newRelay(): Promise<ApiRelay>;
   /** The token of a user that was named in the options. */
   tokenOf(user: string): string;
   /** A token for a service account, as a pod of it gets. */
@@ -302,9 +305,14 @@ class RealControlPlane implements ControlPlane {
     return String(status?.['token']);
   }
 
-  kubeconfigFor(name: string, token: string): string {
+  newRelay(): Promise<ApiRelay> {
+    return ApiRelay.listen({ upstream: this.url, authority: readFileSync(this.#authority) });
+  }
+
+  kubeconfigFor(name: string, token: string, server = this.url): string {
     const authority = readFileSync(this.#authority);
-    const cluster = { server: this.url, 'certificate-authority-data': authority.toString('base64') };
+    const trusted = { 'certificate-authority-data': authority.toString('base64') };
+    const cluster = server.startsWith('https:') ? { server, ...trusted } : { server };
     const config = {
       apiVersion: 'v1',
       kind: 'Config',

@@ -1,0 +1,121 @@
+/** Node roles over fake kernels and any API server: the real role, and a store and events of its own through one client. */
+import { hostIdFor, hostNqnFor, NODE_LABEL, nodeLabelFor } from '../../src/api/names.ts';
+import type { KubeClient, KubeStore } from '../../src/kube/index.ts';
+import {
+  createNodeDeviceStore,
+  createNodeReader,
+  createVolumeStore,
+  KubeEventRecorder,
+  loadParsers,
+  WorkQueue,
+} from '../../src/kube/index.ts';
+import type { RunningNode } from '../../src/node/node.ts';
+import { startNode } from '../../src/node/node.ts';
+import { GIB } from '../../src/support/units.ts';
+import type { FakeFabric } from '../fakes/fake-fabric.ts';
+import { FakeNode } from '../fakes/fake-node.ts';
+import type { Api } from './contract/server.ts';
+import { DEVICES } from './contract/server.ts';
+import { QUICK, quiet } from './harness.ts';
+
+const parsers = loadParsers();
+
+export interface NodeRole<Client extends KubeClient = KubeClient> {
+  readonly fake: FakeNode;
+  readonly role: RunningNode;
+  readonly client: Client;
+  readonly events: KubeEventRecorder;
+  readonly stores: readonly Pick<KubeStore<never>, 'stop'>[];
+}
+
+export function addressOf(index: number): string {
+  return `10.0.0.${index + 1}`;
+}
+
+export function nodeObject(name: string, address: string): unknown {
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name },
+    status: {
+      addresses: [{ type: 'InternalIP', address }],
+      conditions: [{ type: 'Ready', status: 'True' }],
+      nodeInfo: { systemUUID: `machine-of-${name}` },
+    },
+  };
+}
+
+/** One that retries at once. */
+export function quickQueue(reconcile: (key: string) => Promise<{ readonly requeueAfterMs?: number }>): WorkQueue {
+  return new WorkQueue({
+    reconciler: { reconcile },
+    name: 'volumes',
+    log: quiet,
+    backOff: { baseMs: 20, capMs: 200 },
+  });
+}
+
+export interface NodeRoleOptions<Client extends KubeClient> {
+  readonly name: string;
+  readonly address: string;
+  readonly fabric: FakeFabric;
+  readonly client: Client;
+}
+
+/** Starts one with a drive of 4 GiB. */
+export function startNodeRole<Client extends KubeClient>(options: NodeRoleOptions<Client>): NodeRole<Client> {
+  const { name, address, fabric, client } = options;
+  const disks = [{ name: 'nvme0n1', sizeBytes: 4 * GIB, serial: `${name}-0` }];
+  const fake = new FakeNode({ name, fabric, addresses: [address], disks });
+  const labelSelector = `${NODE_LABEL}=${nodeLabelFor(name)}`;
+  const volumes = createVolumeStore({ client, log: quiet, parsers, watch: QUICK });
+  const devices = createNodeDeviceStore({ client, log: quiet, parsers, watch: { ...QUICK, labelSelector } });
+  const events = new KubeEventRecorder({ client, log: quiet, instance: name, intervalMs: 20 });
+  const role = startNode({
+    kernel: fake.kernel,
+    tools: fake.tools,
+    volumes,
+    devices,
+    nodes: createNodeReader(client),
+    events,
+    me: {
+      nodeName: name,
+      machineID: `machine-of-${name}`,
+      bootID: fake.bootId,
+      hostNqn: hostNqnFor(name),
+      hostID: hostIdFor(name),
+    },
+    policy: { selectors: [{ serial: '*' }], initializeBlank: true },
+    startGraceMs: 5000,
+    dropGraceMs: 5000,
+    preflight: {
+      known: '',
+      fatalFindings: () => Promise.resolve(''),
+      lookAgain: () => Promise.resolve(),
+      onChange: () => undefined,
+    },
+    now: () => new Date().toISOString(),
+    log: quiet,
+    queueFor: (reconcile) => quickQueue(reconcile),
+  });
+  volumes.start();
+  devices.start();
+  return { fake, role, client, events, stores: [volumes, devices] };
+}
+
+export async function stopNodeRole({ role, events, stores, client }: NodeRole): Promise<void> {
+  await role.stop();
+  events.close();
+  await Promise.all(stores.map((store) => store.stop()));
+  client.close();
+}
+
+/** How many drives may be used, as the API says it. */
+export async function countUsableDrives(api: Api): Promise<number> {
+  const { items } = await api.list(DEVICES);
+  const isUsable = (status: Record<string, unknown> | undefined): boolean =>
+    ((status?.['conditions'] ?? []) as { readonly type: string; readonly status: string }[]).some(
+      ({ type, status: is }) => type === 'Usable' && is === 'True',
+    );
+  return items.filter(({ status }) => isUsable(status)).length;
+}

@@ -1,0 +1,166 @@
+/**
+ * A controller is killed in the middle of a call, after each of the requests that the call makes of the API; another one is then
+ * asked the same, as a sidecar does. Nothing happens twice, nothing is lost. Both are processes of the built program, without
+ * leader election: the harder case, since both reconcile.
+ */
+import { randomUUID } from 'node:crypto';
+import { expect } from 'chai';
+import { until } from '../harness.ts';
+import type { RelayedRequest } from './api-relay.ts';
+import type { Call } from './controller-calls.ts';
+import { create, done, publish, remove, settled, unpublish } from './controller-calls.ts';
+import type { ControllerProcess } from './controller-process.ts';
+import { Replicas } from './replicas.ts';
+
+/** More requests than any call makes. */
+const MOST = 40;
+
+interface Kind {
+  readonly what: string;
+  /** Brings a volume of this name to where the call makes sense. */
+  readonly before: (ask: (call: Call) => Promise<unknown>, name: string) => Promise<unknown>;
+  readonly call: (name: string) => Call;
+  /** Where it stands when the call is done. */
+  readonly after: { readonly epoch: number; readonly nodeName: string; readonly members: number } | 'gone';
+}
+
+/** Requests that carry a call forward; watches, lists and leases go on beside it. */
+function counts({ method, path, isWatch }: RelayedRequest): boolean {
+  const isList = method === 'GET' && /\/(meshstorvolumes|meshstornodedevices|nodes)$/.test(path);
+  return !isWatch && !isList && !path.includes('/leases/');
+}
+
+describe('a controller that is killed in the middle of a call', function () {
+  this.timeout(600_000);
+  let replicas: Replicas;
+  let survivor: ControllerProcess;
+  let spare: Promise<ControllerProcess>;
+
+  before(async () => {
+    replicas = await Replicas.start(['node1', 'node2', 'node3']);
+    survivor = await replicas.startController();
+    spare = replicas.startController();
+  });
+
+  after(async () => {
+    await (spare as Promise<unknown> | undefined)?.catch(() => undefined);
+    await (replicas as Replicas | undefined)?.stop();
+  });
+
+  const ask = (call: Call): Promise<unknown> => done(survivor.csi, call);
+
+  const KINDS: readonly Kind[] = [
+    {
+      what: 'CreateVolume for a pod that has its node',
+      before: () => Promise.resolve(),
+      call: (name) => create(name, 'node1'),
+      after: { epoch: 0, nodeName: '', members: 2 },
+    },
+    {
+      what: 'CreateVolume for nobody in particular',
+      before: () => Promise.resolve(),
+      call: (name) => create(name),
+      after: { epoch: 0, nodeName: '', members: 0 },
+    },
+    {
+      what: 'ControllerPublishVolume',
+      before: async (make, name) => {
+        await make(create(name, 'node1'));
+        await replicas.untilMade(name);
+      },
+      call: (name) => publish(name, 'node1'),
+      after: { epoch: 1, nodeName: 'node1', members: 2 },
+    },
+    {
+      what: 'ControllerPublishVolume that places first',
+      before: (make, name) => make(create(name)),
+      call: (name) => publish(name, 'node2'),
+      after: { epoch: 1, nodeName: 'node2', members: 2 },
+    },
+    {
+      what: 'ControllerUnpublishVolume',
+      before: async (make, name) => {
+        await make(create(name, 'node1'));
+        await make(publish(name, 'node3'));
+        await replicas.use(name, 'node3');
+      },
+      call: (name) => unpublish(name, 'node3'),
+      after: { epoch: 2, nodeName: '', members: 2 },
+    },
+    {
+      what: 'DeleteVolume',
+      before: async (make, name) => {
+        await make(create(name, 'node1'));
+        await replicas.untilMade(name);
+      },
+      call: (name) => remove(name),
+      after: 'gone',
+    },
+  ];
+
+  /** Sends the call to a victim that dies after its n-th request; false when the call was over before. */
+  async function isKilledAt(n: number, kind: Kind, name: string): Promise<boolean> {
+    const victim = await spare;
+    let left = n;
+    let killed: Promise<void> | undefined;
+    victim.relay.onAnswer = (request) => {
+      if (!counts(request)) return true;
+      left -= 1;
+      if (left > 0) return true;
+      killed ??= victim.kill();
+      return false;
+    };
+    const outcome = await kind
+      .call(name)(victim.csi)
+      .then(
+        () => 'answered',
+        (error: unknown) => String(error),
+      );
+    // What its reconciler does after the answer belongs to the end of a volume.
+    if (kind.after === 'gone' && killed === undefined) {
+      const isOver = () => replicas.history.livesOf(name).every((life) => life.isOver);
+      await until('the end', () => killed !== undefined || isOver(), 60_000);
+    }
+    victim.relay.onAnswer = () => true;
+    if (killed === undefined) {
+      expect(outcome).to.equal('answered');
+      return false;
+    }
+    await killed;
+    await victim.end();
+    spare = replicas.startController();
+    return true;
+  }
+
+  async function expectDone(kind: Kind, name: string): Promise<void> {
+    expect(replicas.history.livesOf(name).length, 'one object').to.be.at.most(1);
+    if (kind.after === 'gone') return replicas.untilGone(name);
+    const { attachmentEpoch, nodeName, partitions = [] } = await replicas.status(name);
+    expect({ epoch: attachmentEpoch, nodeName: nodeName ?? '', members: partitions.length }).to.deep.equal(kind.after);
+  }
+
+  for (const kind of KINDS) {
+    it(`${kind.what} is finished by another one, once`, async () => {
+      let kills = 0;
+      for (let n = 1, isOver = false; !isOver; n += 1) {
+        expect(n).to.be.lessThan(MOST);
+        const name = `pvc-${randomUUID()}`;
+        await kind.before(ask, name);
+        isOver = !(await isKilledAt(n, kind, name));
+        if (!isOver) kills += 1;
+        await ask(kind.call(name));
+        await expectDone(kind, name);
+        // Asked once more, when all is done: nothing changes.
+        await ask(kind.call(name));
+        await expectDone(kind, name);
+        await settled(survivor.csi, unpublish(name, ''));
+        await ask(remove(name));
+        await replicas.untilGone(name);
+        replicas.history.check();
+      }
+      console.log(`      ${kind.what}: killed after each of its ${kills} requests`);
+      expect(kills).to.be.greaterThan(1);
+      expect(await replicas.remains()).to.deep.equal([]);
+    });
+  }
+});

@@ -1,0 +1,134 @@
+/** A real control plane with node roles over fake kernels in it, and replicas of the controller as processes. */
+import { ApiError, createKubeClient } from '../../../src/kube/index.ts';
+import { FakeFabric } from '../../fakes/fake-fabric.ts';
+import type { Wire } from '../contract/server.ts';
+import { VOLUMES } from '../contract/server.ts';
+import { until } from '../harness.ts';
+import type { NodeRole } from '../node-roles.ts';
+import { addressOf, countUsableDrives, nodeObject, startNodeRole, stopNodeRole } from '../node-roles.ts';
+import type { ControlPlane } from './control-plane.ts';
+import { startControlPlane } from './control-plane.ts';
+import type { ControllerProcessOptions } from './controller-process.ts';
+import { ControllerProcess } from './controller-process.ts';
+import { VolumeHistory } from './volume-history.ts';
+
+const LIMIT_MS = 60_000;
+
+interface Status {
+  readonly phase?: string;
+  readonly nodeName?: string;
+  readonly attachmentEpoch?: number;
+  readonly attachmentID?: string;
+  readonly partitions?: readonly { readonly state: string; readonly nodeID: string }[];
+}
+
+export class Replicas {
+  readonly plane: ControlPlane;
+  readonly history: VolumeHistory;
+  readonly nodes: ReadonlyMap<string, NodeRole>;
+  readonly #controllers: ControllerProcess[] = [];
+  #started = 0;
+
+  private constructor(plane: ControlPlane, names: readonly string[]) {
+    this.plane = plane;
+    const fabric = new FakeFabric();
+    const start = (name: string, index: number): NodeRole => {
+      const client = createKubeClient({ kubeconfig: plane.kubeconfig });
+      return startNodeRole({ name, address: addressOf(index), fabric, client });
+    };
+    this.nodes = new Map(names.map((name, index) => [name, start(name, index)]));
+    this.history = new VolumeHistory(plane.kubeconfig);
+  }
+
+  /** With every drive ready to be placed on. No controller yet. */
+  static async start(names: readonly string[]): Promise<Replicas> {
+    const plane = await startControlPlane();
+    await plane.installDefinitions();
+    for (const [index, name] of names.entries()) {
+      await plane.api.create('/api/v1/nodes', nodeObject(name, addressOf(index)));
+    }
+    const replicas = new Replicas(plane, names);
+    await replicas.history.ready;
+    await until('every drive is usable', async () => (await countUsableDrives(plane.api)) === names.length, LIMIT_MS);
+    return replicas;
+  }
+
+  async startController(options: ControllerProcessOptions = {}): Promise<ControllerProcess> {
+    this.#started += 1;
+    const controller = await ControllerProcess.start(this.plane, `controller-${this.#started}`, options);
+    this.#controllers.push(controller);
+    return controller;
+  }
+
+  /** What the API says now; undefined when there is none. */
+  async read(name: string): Promise<Wire | undefined> {
+    try {
+      return await this.plane.api.get(`${VOLUMES}/${name}`);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  async status(name: string): Promise<Status> {
+    return ((await this.read(name))?.status ?? {}) as Status;
+  }
+
+  /** All of its holders have made their partitions. */
+  async untilMade(name: string): Promise<void> {
+    const isMade = async (): Promise<boolean> => {
+      const { partitions = [] } = await this.status(name);
+      return partitions.length > 0 && partitions.every(({ state }) => state === 'Created');
+    };
+    await until(`the partitions of ${name}`, isMade, LIMIT_MS);
+  }
+
+  async untilGone(name: string): Promise<void> {
+    await until(`${name} to be gone`, async () => (await this.read(name)) === undefined, LIMIT_MS);
+    // The history hears of it by a watch of its own.
+    await until(`the end of ${name}`, () => this.history.livesOf(name).every(({ isOver }) => isOver), LIMIT_MS);
+  }
+
+  /** Mounts it on a node as kubelet does after an attach, and lets it go again. */
+  async use(name: string, node: string): Promise<void> {
+    const { attachmentEpoch = 0, attachmentID = '' } = await this.status(name);
+    const role = this.nodes.get(node)?.role;
+    if (role === undefined) throw new Error(`no node ${node}`);
+    const stagingPath = `/var/lib/kubelet/plugins/kubernetes.io/csi/${name}`;
+    const request = {
+      volumeId: name,
+      stagingPath,
+      access: { kind: 'mount' as const, fsType: 'xfs' as const, mountFlags: [] },
+      readOnly: false,
+      singleWriter: true,
+      publishContext: { epoch: String(attachmentEpoch), attachmentID },
+    };
+    await role.operations.stage(request, AbortSignal.timeout(LIMIT_MS));
+    await role.operations.unstage(name, stagingPath, AbortSignal.timeout(LIMIT_MS));
+  }
+
+  /** What there is of volumes in the kernels and on the drives. */
+  async remains(): Promise<readonly string[]> {
+    const found = [...this.nodes].map(async ([name, { fake }]) => {
+      const { kernel } = fake;
+      const { partitions } = await kernel.readGpt('/dev/nvme0n1');
+      const legs = await kernel.dmDevices('meshstor-');
+      const { subsystems } = await kernel.nvmetState();
+      const arrays = await kernel.mdArrays();
+      return [
+        ...partitions.map((partition) => `${name}: partition ${partition.name}`),
+        ...legs.map((leg) => `${name}: leg ${leg.name}`),
+        ...subsystems.map((subsystem) => `${name}: export ${subsystem.nqn}`),
+        ...arrays.map((array) => `${name}: array ${array.name}`),
+      ];
+    });
+    return (await Promise.all(found)).flat();
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#controllers.map((controller) => controller.end()));
+    await Promise.all([...this.nodes.values()].map(stopNodeRole));
+    await this.history.stop();
+    await this.plane.stop();
+  }
+}
