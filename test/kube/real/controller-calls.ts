@@ -13,13 +13,13 @@ const PARAMETERS = { numberOfCopies: '2' };
 
 export type Call = (csi: CsiClient) => Promise<unknown>;
 
-/** `node`: where its first pod runs; without one it is placed at the first attach. */
+/** Of just this size. `node`: where its first pod runs; without one it is placed at the first attach. */
 export function create(name: string, node?: string, bytes = 512 * MIB): Call {
   const term = node === undefined ? [] : [{ segments: { [TOPOLOGY_KEY]: node } }];
   return ({ controller }) =>
     controller.CreateVolume({
       name,
-      capacityRange: { requiredBytes: bytes },
+      capacityRange: { requiredBytes: bytes, limitBytes: bytes },
       volumeCapabilities: [WRITER],
       parameters: PARAMETERS,
       ...(node === undefined ? {} : { accessibilityRequirements: { requisite: term, preferred: term } }),

@@ -5,6 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { expect } from 'chai';
+import { CsiError } from '../../csi/client.ts';
 import { until } from '../harness.ts';
 import type { RelayedRequest } from './api-relay.ts';
 import type { Call } from './controller-calls.ts';
@@ -28,6 +29,19 @@ interface Kind {
 function counts({ method, path, isWatch }: RelayedRequest): boolean {
   const isList = method === 'GET' && /\/(meshstorvolumes|meshstornodedevices|nodes)$/.test(path);
   return !isWatch && !isList && !path.includes('/leases/');
+}
+
+/** Sends a call until it is answered, other than with ABORTED, or its receiver is killed. */
+async function untilAnswered({ csi }: ControllerProcess, call: Call, isKilled: () => boolean): Promise<string> {
+  for (;;) {
+    try {
+      await call(csi);
+      return 'answered';
+    } catch (error) {
+      if (isKilled() || !(error instanceof CsiError) || error.code !== 'ABORTED') return String(error);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 describe('a controller that is killed in the middle of a call', function () {
@@ -161,6 +175,7 @@ describe('a controller that is killed in the middle of a call', function () {
       console.log(`      ${kind.what}: killed after each of its ${kills} requests`);
       expect(kills).to.be.greaterThan(1);
       expect(await replicas.remains()).to.deep.equal([]);
+      expect(await replicas.toldTwice()).to.deep.equal([]);
     });
   }
 });

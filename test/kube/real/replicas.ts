@@ -22,6 +22,13 @@ interface Status {
   readonly partitions?: readonly { readonly state: string; readonly nodeID: string }[];
 }
 
+interface Told {
+  readonly reason: string;
+  readonly message: string;
+  readonly count?: number;
+  readonly involvedObject: { readonly uid: string };
+}
+
 export class Replicas {
   readonly plane: ControlPlane;
   readonly history: VolumeHistory;
@@ -105,6 +112,16 @@ export class Replicas {
     };
     await role.operations.stage(request, AbortSignal.timeout(LIMIT_MS));
     await role.operations.unstage(name, stagingPath, AbortSignal.timeout(LIMIT_MS));
+  }
+
+  /** Attachments, each with its epoch, of which more than one replica, or one more than once, told. */
+  async toldTwice(): Promise<readonly string[]> {
+    const { items } = await this.plane.api.list('/api/v1/namespaces/default/events');
+    const told = (items as unknown as readonly Told[]).filter(({ reason }) => reason === 'Attached');
+    const lines = told.flatMap(({ involvedObject: { uid }, message, count = 1 }) =>
+      Array.from({ length: count }, () => `${uid}: ${message}`),
+    );
+    return lines.filter((line, index) => lines.indexOf(line) !== index);
   }
 
   /** What there is of volumes in the kernels and on the drives. */
