@@ -14,10 +14,9 @@ import type { ControlPlane } from '../kube/real/control-plane.ts';
 import { startControlPlane } from '../kube/real/control-plane.ts';
 import type { Outcome } from './helm.ts';
 import { BUILD_LIMIT_MS, CHART, helmOn, REGISTRIES, toolPath } from './helm.ts';
+import { NAMESPACE, NODE_ACCOUNT, tokenOnNode } from './node-tokens.ts';
 import { CONTROLLER, RecordedCluster } from './recorded-cluster.ts';
 
-const NAMESPACE = 'storage';
-const ACCOUNT = 'release-meshstor-node';
 const CRDS = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 const ROLES = '/apis/rbac.authorization.k8s.io/v1/clusterroles';
 const NODES = ['node1', 'node2', 'node3'];
@@ -62,17 +61,7 @@ describe('the chart on a real API server', () => {
 
   /** With the token that the node role's pod on this node has. */
   async function kubeconfigOn(node: string): Promise<string> {
-    const pods = `/api/v1/namespaces/${NAMESPACE}/pods`;
-    const name = `pod-on-${node}`;
-    const containers = [{ name: 'meshstor', image: 'registry.example.org/meshstor' }];
-    const spec = { nodeName: node, serviceAccountName: ACCOUNT, containers };
-    const pod = await plane.api.create(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec });
-    const boundObjectRef = { apiVersion: 'v1', kind: 'Pod', name, uid: pod.metadata.uid };
-    const request = { audiences: ['https://kubernetes.default.svc'], expirationSeconds: 3600, boundObjectRef };
-    const path = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts/${ACCOUNT}/token`;
-    const body = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: request };
-    const { status } = await plane.api.create(path, body);
-    return plane.kubeconfigFor(name, (status as { readonly token: string }).token);
+    return plane.kubeconfigFor(`pod-on-${node}`, await tokenOnNode(plane, node));
   }
 
   /** An older chart: its definitions lack a field that the present ones have. */
@@ -240,7 +229,7 @@ describe('the chart on a real API server', () => {
     }).timeout(STEP_MS);
 
     it('refuses the account without a pod', async () => {
-      const token = await plane.tokenOfAccount(NAMESPACE, ACCOUNT);
+      const token = await plane.tokenOfAccount(NAMESPACE, NODE_ACCOUNT);
       const api = new Api(plane.kubeconfigFor('unbound', token));
       const refused = await failure(api.put(`${path}/status`, (await withStatus({ mdState: 'active' })) as object));
       expect(refused.message).to.match(/does not say from which node/);

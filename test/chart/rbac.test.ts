@@ -7,55 +7,7 @@ import type { Manifest } from './helm.ts';
 import { BUILD_LIMIT_MS, objects, toolPath } from './helm.ts';
 import type { Recordings } from './recorded-cluster.ts';
 import { recordEverything } from './recorded-cluster.ts';
-import type { Access } from './recording-client.ts';
-
-interface Rule {
-  readonly apiGroups: readonly string[];
-  readonly resources: readonly string[];
-  readonly verbs: readonly string[];
-}
-
-/** One line for each thing that is allowed or asked for: `verb group/resource [in namespace]`. */
-function line({ verb, group, resource, namespace }: Access): string {
-  return `${verb} ${group === '' ? 'core' : group}/${resource}${namespace === '' ? '' : ` in ${namespace}`}`;
-}
-
-function rulesOf(role: Manifest): readonly Rule[] {
-  return role['rules'] as readonly Rule[];
-}
-
-function allowedBy(role: Manifest, namespace: string): readonly string[] {
-  return rulesOf(role).flatMap(({ apiGroups, resources, verbs }) =>
-    apiGroups.flatMap((group) =>
-      resources.flatMap((resource) => verbs.map((verb) => line({ verb, group, resource, namespace }))),
-    ),
-  );
-}
-
-/** What the account is allowed by the roles whose name passes the filter. */
-function allowed(chart: readonly Manifest[], account: string, isMeant: (role: string) => boolean): readonly string[] {
-  return chart
-    .filter(({ kind }) => kind === 'ClusterRoleBinding' || kind === 'RoleBinding')
-    .flatMap((binding) => {
-      const { subjects, roleRef } = binding as unknown as {
-        readonly subjects: readonly { readonly name: string }[];
-        readonly roleRef: { readonly kind: string; readonly name: string };
-      };
-      const { namespace } = binding.metadata;
-      if (!subjects.some(({ name }) => name === account) || !isMeant(roleRef.name)) return [];
-      const role = chart.find(
-        ({ kind, metadata }) =>
-          kind === roleRef.kind && metadata.name === roleRef.name && metadata.namespace === namespace,
-      );
-      if (role === undefined) throw new Error(`no ${roleRef.kind} ${roleRef.name} in ${String(namespace)}`);
-      return allowedBy(role, namespace ?? '');
-    })
-    .sort();
-}
-
-function distinct(lines: readonly string[]): readonly string[] {
-  return [...new Set(lines)].sort();
-}
+import { allowed, distinct, line, rulesOf } from './rules.ts';
 
 describe('the roles of the chart', () => {
   let chart: readonly Manifest[];

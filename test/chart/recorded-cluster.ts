@@ -47,8 +47,10 @@ export interface World {
   readonly api: Api;
   /** The client of the controller role, or of the role on a node. */
   clientOf(who: string): KubeClient;
+  /** Somebody reads from the wire what is asked for: nothing is asked beside what the roles ask. */
+  readonly isWireTold?: boolean;
   /** Puts an object in place that no API server would take; undefined where that cannot be done. */
-  readonly putRaw?: (object: JsonObject) => void;
+  readonly putRaw?: (object: JsonObject) => Promise<void>;
 }
 
 export const CONTROLLER = 'controller';
@@ -65,7 +67,7 @@ export class RecordedCluster {
   private constructor(world: World, names: readonly string[]) {
     this.#world = world;
     names.forEach((name, index) => this.members.set(name, this.#startNode(name, addressOf(index))));
-    const client = new RecordingClient(world.clientOf(CONTROLLER));
+    const client = new RecordingClient(world.clientOf(CONTROLLER), world.isWireTold !== true);
     this.controllerClient = client;
     const volumes = createVolumeStore({ client, log: quiet, parsers, watch: QUICK });
     const devices = createNodeDeviceStore({ client, log: quiet, parsers, watch: QUICK });
@@ -91,14 +93,19 @@ export class RecordedCluster {
   /** Ready to place volumes. Whoever made the world ends it after `stop`. */
   static async start(world: World, names: readonly string[]): Promise<RecordedCluster> {
     const cluster = new RecordedCluster(world, names);
-    await until('every drive is usable', async () => (await countUsableDrives(world.api)) === names.length, LIMIT_MS);
     const hasRoom = (name: string): boolean => cluster.#controller.operations.capacity(CLASS, name) > 0;
-    await until('the controller knows all drives', () => names.every(hasRoom), LIMIT_MS);
+    try {
+      await until('every drive is usable', async () => (await countUsableDrives(world.api)) === names.length, LIMIT_MS);
+      await until('the controller knows all drives', () => names.every(hasRoom), LIMIT_MS);
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
     return cluster;
   }
 
   #startNode(name: string, address: string): Member {
-    const client = new RecordingClient(this.#world.clientOf(name));
+    const client = new RecordingClient(this.#world.clientOf(name), this.#world.isWireTold !== true);
     return startNodeRole({ name, address, fabric: this.#fabric, client });
   }
 
@@ -170,8 +177,8 @@ export class RecordedCluster {
   async leaveMalformed(node: string): Promise<void> {
     const apiVersion = 'csi.meshstor.io/v1alpha1';
     const metadata = { name: 'broken', labels: { [NODE_LABEL]: nodeLabelFor(node) } };
-    this.#world.putRaw?.({ apiVersion, kind: 'MeshStorVolume', metadata, spec: { capacityBytes: 'much' } });
-    this.#world.putRaw?.({ apiVersion, kind: 'MeshStorNodeDevice', metadata, spec: { node: 7 } });
+    await this.#world.putRaw?.({ apiVersion, kind: 'MeshStorVolume', metadata, spec: { capacityBytes: 'much' } });
+    await this.#world.putRaw?.({ apiVersion, kind: 'MeshStorNodeDevice', metadata, spec: { node: 7 } });
     const clients = [this.controllerClient, this.member(node).client];
     await until(
       'all have marked both',
@@ -247,7 +254,7 @@ async function record(): Promise<Recordings> {
   const world = {
     api,
     clientOf: () => harness.newClient(),
-    putRaw: (object: JsonObject) => void server.putRaw(object),
+    putRaw: (object: JsonObject) => Promise.resolve(void server.putRaw(object)),
   };
   try {
     const cluster = await RecordedCluster.start(world, names);

@@ -40,7 +40,7 @@ function targetOf(path: string): Target {
 
 const VERBS = { POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' } as const;
 
-function accessOf(request: Pick<ApiRequest, 'method' | 'path'>, isWatch: boolean): Access {
+export function accessOf(request: Pick<ApiRequest, 'method' | 'path'>, isWatch: boolean): Access {
   const { group, resource, subResource, namespace, name } = targetOf(request.path);
   const reading = isWatch ? 'watch' : name === '' ? 'list' : 'get';
   const verb = request.method === 'GET' ? reading : VERBS[request.method];
@@ -61,9 +61,12 @@ export class RecordingClient implements KubeClient {
   readonly accesses: Access[] = [];
   readonly writes: Write[] = [];
   readonly #client: KubeClient;
+  readonly #keepsWrites: boolean;
 
-  constructor(client: KubeClient) {
+  /** `keepsWrites`: `writes` is kept, too, for which an object is read before it is replaced or deleted. */
+  constructor(client: KubeClient, keepsWrites = true) {
     this.#client = client;
+    this.#keepsWrites = keepsWrites;
   }
 
   async request(request: ApiRequest): Promise<unknown> {
@@ -96,7 +99,7 @@ export class RecordingClient implements KubeClient {
   }
 
   async #before(request: ApiRequest): Promise<Wire | undefined> {
-    if (request.method !== 'PUT' && request.method !== 'DELETE') return undefined;
+    if (!this.#keepsWrites || (request.method !== 'PUT' && request.method !== 'DELETE')) return undefined;
     const path = request.path.replace(/\/status$/, '');
     try {
       return (await this.#client.request({ method: 'GET', path, doing: 'looking at what is replaced' })) as Wire;

@@ -2,7 +2,7 @@
  * A real control plane for tests: etcd and kube-apiserver with RBAC, started and stopped here, on loopback unless told
  * otherwise. Everything that it writes is in a temporary folder of its own.
  */
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { get } from 'node:https';
 import { tmpdir } from 'node:os';
@@ -15,6 +15,8 @@ import type { Wire } from '../contract/server.ts';
 import { ApiRelay } from './api-relay.ts';
 import type { Component } from './component.ts';
 import { freePorts, startComponent, untilReady } from './component.ts';
+import type { Place } from './control-plane-files.ts';
+import { apiServerArguments, etcdArguments, writeCredentials } from './control-plane-files.ts';
 import { CONTROLLER_USERS, startControllers } from './controllers.ts';
 import { toolPath } from './tools.ts';
 
@@ -33,6 +35,8 @@ export interface ControlPlane {
   readonly folder: string;
   /** Path of a kubeconfig of `system:masters`, who may do everything. */
   readonly kubeconfig: string;
+  /** Path of the certificate of the authority that signed the API server's. */
+  readonly authority: string;
   /** As the administrator. */
   readonly api: Api;
   readonly kubectl: string;
@@ -55,6 +59,8 @@ export interface ControlPlane {
   startEtcd(): Promise<void>;
   /** Forgets all history: compacts etcd and empties the API server's cache of changes by a restart. */
   compact(): Promise<void>;
+  /** Writes an object of ours past the API server's checks: an older schema may have let it in. */
+  putRaw(plural: string, object: Readonly<Record<string, unknown>>): Promise<void>;
   /** Creates the kinds of `deploy/crds` and waits until they are served. */
   installDefinitions(): Promise<void>;
   stop(): Promise<void>;
@@ -66,15 +72,6 @@ const OWNER = 'owner.json';
 const ADMIN = 'admin';
 /** A cold start on a busy machine with two cores. */
 const READY_MS = 180_000;
-
-interface Place {
-  readonly folder: string;
-  readonly host: string;
-  readonly etcdPort: number;
-  readonly peerPort: number;
-  readonly apiPort: number;
-  readonly tokens: ReadonlyMap<string, string>;
-}
 
 /** Starts one; resolves when it is ready. */
 export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
@@ -121,62 +118,6 @@ async function isInUse(folder: string): Promise<boolean> {
     const made = statSync(folder, { throwIfNoEntry: false });
     return made !== undefined && Date.now() - made.mtimeMs < 60_000;
   }
-}
-
-/** Users with their tokens, and the key that signs the tokens of service accounts. */
-function writeCredentials(
-  folder: string,
-  users: Readonly<Record<string, readonly string[]>>,
-  tokens: ReadonlyMap<string, string>,
-): void {
-  const lines = Object.entries(users).map(([name, groups]) => {
-    return `${tokens.get(name) ?? ''},${name},${name},"${groups.join(',')}"\n`;
-  });
-  writeFileSync(join(folder, 'tokens.csv'), lines.join(''), { mode: 0o600 });
-  const { privateKey, publicKey } = generateKeyPairSync('rsa', {
-    modulusLength: 2048,
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-  });
-  writeFileSync(join(folder, 'accounts.key'), privateKey, { mode: 0o600 });
-  writeFileSync(join(folder, 'accounts.pub'), publicKey);
-}
-
-function etcdArguments({ folder, host, etcdPort, peerPort }: Place): string[] {
-  const clients = `http://${host}:${etcdPort}`;
-  const peers = `http://${host}:${peerPort}`;
-  return [
-    `--data-dir=${join(folder, 'etcd')}`,
-    '--name=only',
-    `--listen-client-urls=${clients}`,
-    `--advertise-client-urls=${clients}`,
-    `--listen-peer-urls=${peers}`,
-    `--initial-advertise-peer-urls=${peers}`,
-    `--initial-cluster=only=${peers}`,
-    '--unsafe-no-fsync', // What is in it need not survive the machine.
-    '--log-level=warn',
-  ];
-}
-
-function apiServerArguments({ folder, host, etcdPort, apiPort }: Place): string[] {
-  return [
-    `--etcd-servers=http://${host}:${etcdPort}`,
-    `--bind-address=${host}`,
-    `--advertise-address=${host}`,
-    `--secure-port=${apiPort}`,
-    // It makes its certificate itself, signed by an authority that stands in the same file.
-    `--cert-dir=${join(folder, 'certs')}`,
-    '--authorization-mode=Node,RBAC',
-    '--enable-admission-plugins=NodeRestriction',
-    `--token-auth-file=${join(folder, 'tokens.csv')}`,
-    '--service-account-issuer=https://kubernetes.default.svc',
-    `--service-account-key-file=${join(folder, 'accounts.pub')}`,
-    `--service-account-signing-key-file=${join(folder, 'accounts.key')}`,
-    '--service-cluster-ip-range=10.96.0.0/24',
-    '--endpoint-reconciler-type=none', // A service of an address on loopback is refused.
-    '--allow-privileged=true',
-    '--profiling=false',
-  ];
 }
 
 class RealControlPlane implements ControlPlane {
@@ -240,7 +181,7 @@ class RealControlPlane implements ControlPlane {
       folder: this.folder,
       host: this.#place.host,
       kubeconfigOf: (name) => this.kubeconfigFor(name, this.tokenOf(CONTROLLER_USERS[name])),
-      authority: this.#authority,
+      authority: this.authority,
     });
   }
 
@@ -266,7 +207,7 @@ class RealControlPlane implements ControlPlane {
   async #isReady(): Promise<boolean> {
     // The first start makes the certificate that clients trust.
     if (this.#api === undefined) this.kubeconfigFor(ADMIN, this.tokenOf(ADMIN));
-    const ca = readFileSync(this.#authority);
+    const ca = readFileSync(this.authority);
     const headers = { Authorization: `Bearer ${this.tokenOf(ADMIN)}` };
     const status = await new Promise((resolve, reject) => {
       const request = get(`${this.url}/readyz`, { ca, headers, agent: false, timeout: 5_000 }, (response) => {
@@ -283,12 +224,23 @@ class RealControlPlane implements ControlPlane {
     await this.#apiServer?.stop(signal);
   }
 
+  async putRaw(plural: string, object: Readonly<Record<string, unknown>>): Promise<void> {
+    const metadata = object['metadata'] as { readonly name: string };
+    const made = { uid: randomUUID(), generation: 1, creationTimestamp: new Date().toISOString() };
+    const value = JSON.stringify({ ...object, metadata: { ...metadata, ...made } });
+    const [key, text] = [`/registry/csi.meshstor.io/${plural}/${metadata.name}`, value].map((part) => btoa(part));
+    await this.#askEtcd('put', { key, value: text });
+  }
+
+  async #askEtcd(what: string, body: object): Promise<void> {
+    const answer = await fetch(this.#etcdUrl(`/v3/kv/${what}`), { method: 'POST', body: JSON.stringify(body) });
+    if (!answer.ok) throw new Error(`etcd, ${what}: ${answer.status} ${await answer.text()}`);
+  }
+
   async compact(): Promise<void> {
     const { metadata } = await this.api.list('/api/v1/namespaces');
     await this.stopApiServer();
-    const body = JSON.stringify({ revision: metadata.resourceVersion, physical: true });
-    const answer = await fetch(this.#etcdUrl('/v3/kv/compaction'), { method: 'POST', body });
-    if (!answer.ok) throw new Error(`compacting etcd: ${answer.status} ${await answer.text()}`);
+    await this.#askEtcd('compaction', { revision: metadata.resourceVersion, physical: true });
     await this.startApiServer();
   }
 
@@ -306,11 +258,11 @@ class RealControlPlane implements ControlPlane {
   }
 
   newRelay(): Promise<ApiRelay> {
-    return ApiRelay.listen({ upstream: this.url, authority: readFileSync(this.#authority) });
+    return ApiRelay.listen({ upstream: this.url, authority: readFileSync(this.authority) });
   }
 
   kubeconfigFor(name: string, token: string, server = this.url): string {
-    const authority = readFileSync(this.#authority);
+    const authority = readFileSync(this.authority);
     const trusted = { 'certificate-authority-data': authority.toString('base64') };
     const cluster = server.startsWith('https:') ? { server, ...trusted } : { server };
     const config = {
@@ -357,7 +309,7 @@ class RealControlPlane implements ControlPlane {
     rmSync(this.folder, { recursive: true, force: true });
   }
 
-  get #authority(): string {
+  get authority(): string {
     return join(this.folder, 'certs', 'apiserver.crt');
   }
 
