@@ -65,8 +65,8 @@ export function capacity(node: string): Call {
 export type Outcome = { readonly answer: unknown } | { readonly code: string };
 
 /** Calls until it is answered for good. */
-export async function settled(csi: CsiClient, call: Call): Promise<Outcome> {
-  const end = Date.now() + PATIENCE_MS;
+export async function settled(csi: CsiClient, call: Call, patienceMs = PATIENCE_MS): Promise<Outcome> {
+  const end = Date.now() + patienceMs;
   for (;;) {
     try {
       return { answer: await call(csi) };
@@ -80,8 +80,8 @@ export async function settled(csi: CsiClient, call: Call): Promise<Outcome> {
 }
 
 /** As `settled`, for a call that has to succeed. */
-export async function done(csi: CsiClient, call: Call): Promise<unknown> {
-  const outcome = await settled(csi, call);
+export async function done(csi: CsiClient, call: Call, patienceMs = PATIENCE_MS): Promise<unknown> {
+  const outcome = await settled(csi, call, patienceMs);
   if ('answer' in outcome) return outcome.answer;
   throw new Error(`refused with ${outcome.code}`);
 }

@@ -6,6 +6,7 @@ import { VOLUMES } from '../contract/server.ts';
 import { until } from '../harness.ts';
 import type { NodeRole } from '../node-roles.ts';
 import { addressOf, countUsableDrives, nodeObject, startNodeRole, stopNodeRole } from '../node-roles.ts';
+import type { ApiRelay } from './api-relay.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { startControlPlane } from './control-plane.ts';
 import type { ControllerProcessOptions } from './controller-process.ts';
@@ -33,14 +34,18 @@ export class Replicas {
   readonly plane: ControlPlane;
   readonly history: VolumeHistory;
   readonly nodes: ReadonlyMap<string, NodeRole>;
+  /** Between the node roles and the API server. */
+  readonly nodeRelay: ApiRelay;
   readonly #controllers: ControllerProcess[] = [];
   #started = 0;
 
-  private constructor(plane: ControlPlane, names: readonly string[]) {
+  private constructor(plane: ControlPlane, names: readonly string[], nodeRelay: ApiRelay) {
     this.plane = plane;
+    this.nodeRelay = nodeRelay;
     const fabric = new FakeFabric();
+    const kubeconfig = plane.kubeconfigFor('nodes', plane.tokenOf('admin'), nodeRelay.url);
     const start = (name: string, index: number): NodeRole => {
-      const client = createKubeClient({ kubeconfig: plane.kubeconfig });
+      const client = createKubeClient({ kubeconfig });
       return startNodeRole({ name, address: addressOf(index), fabric, client });
     };
     this.nodes = new Map(names.map((name, index) => [name, start(name, index)]));
@@ -54,7 +59,7 @@ export class Replicas {
     for (const [index, name] of names.entries()) {
       await plane.api.create('/api/v1/nodes', nodeObject(name, addressOf(index)));
     }
-    const replicas = new Replicas(plane, names);
+    const replicas = new Replicas(plane, names, await plane.newRelay());
     await replicas.history.ready;
     await until('every drive is usable', async () => (await countUsableDrives(plane.api)) === names.length, LIMIT_MS);
     return replicas;
@@ -146,6 +151,7 @@ export class Replicas {
     await Promise.all(this.#controllers.map((controller) => controller.end()));
     await Promise.all([...this.nodes.values()].map(stopNodeRole));
     await this.history.stop();
+    await this.nodeRelay.close();
     await this.plane.stop();
   }
 }
