@@ -62,11 +62,11 @@ class Story {
         await this.#capacities('as before', (bytes, node) => bytes === before.get(node));
       });
       this.#checkRefusals();
-      this.#recordCalls();
-      for (const line of this.#times.table()) note(line);
       note(`${count} lives completed, nothing left over`);
     } finally {
       await this.#moments.stop();
+      this.#recordCalls();
+      for (const line of this.#times.table()) note(line);
     }
   }
 
