@@ -27,17 +27,23 @@ export async function must(command, args, { live = false } = {}) {
   );
 }
 
+/** By buildah itself, which knows what is mounted and what another build uses. */
+async function dropWhenBig(storage, buildah) {
+  // What is mounted in there for a container that is worked on is not counted twice.
+  const used = Number((await must('du', ['-smx', storage])).split('\t')[0]);
+  if (used <= STORAGE_LIMIT_MIB) return;
+  await buildah('rm', '--all');
+  await buildah('rmi', '--all', '--force');
+}
+
 /** Buildah on the storage in the cache folder: `overlay` where the kernel lets it, else `vfs`, which copies every layer. */
 export async function localBuildah() {
   const [storage, state] = ['storage', 'run'].map((name) => join(imageCache(), name));
-  if (existsSync(storage)) {
-    const used = Number((await must('du', ['-sm', storage])).split('\t')[0]);
-    if (used > STORAGE_LIMIT_MIB) rmSync(storage, { recursive: true, force: true });
-  }
   const flags = (driver) => ['--root', storage, '--runroot', state, '--storage-driver', driver];
   const { ok } = await run('buildah', [...flags('overlay'), 'info'], { limitMs: 60_000 });
   const driver = ok ? 'overlay' : 'vfs';
   const buildah = (...args) => must('buildah', [...flags(driver), ...args]);
+  await dropWhenBig(storage, buildah);
   return { buildah, driver };
 }
 

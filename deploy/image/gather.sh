@@ -45,6 +45,9 @@ xargs -I {} cp -L --parents {} "$root" < "$libraries"
 
 cp -a /etc/mke2fs.conf /etc/nsswitch.conf "$root/etc/"
 cp -L --parents /etc/os-release /etc/debian_version "$root/"
+# Beneath the one that the program puts over it for `mdadm --add`, with the same words.
+mkdir "$root/etc/mdadm"
+printf '%s\n' 'CREATE bbl=no' 'AUTO -all' > "$root/etc/mdadm/mdadm.conf"
 # For people; containers start the file itself.
 ln -s /opt/meshstor/dist/meshstor.mjs "$root/usr/local/bin/meshstor"
 printf '%s\n' 'root:x:0:0:root:/:/bin/sh' 'meshstor:x:65532:65532:meshstor:/:/bin/sh' > "$root/etc/passwd"

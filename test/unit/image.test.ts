@@ -74,6 +74,7 @@ const WRITTEN: readonly string[] = [
 ];
 
 const READ: readonly string[] = [
+  '/etc/mdadm/mdadm.conf', // mounted over in a namespace of mdadm's own: it has to be there
   '/etc/modprobe.d', // words of messages, as are the next two
   '/etc/udev/rules.d/60-meshstor.rules',
   '/host',
@@ -95,15 +96,33 @@ const READ: readonly string[] = [
 /** Not in our sources: what the started programs write, and what kubelet names in its calls. */
 const WRITTEN_BY_OTHERS = ['/run/mdadm/map', '/var/lib/kubelet/plugins/kubernetes.io/csi', '/var/lib/kubelet/pods'];
 
+/** What `mdadm --add` is started in: a mount namespace of its own. Every Debian has both, doctor does not ask for them. */
+const AROUND_MDADM: Readonly<Record<string, string>> = { unshare: 'util-linux', mount: 'mount' };
+
 describe('the image', () => {
   it('has the packages of the programs that the node role starts, and nvme-cli for people', () => {
-    const started = [...textOf('src', 'node', 'tools.ts').matchAll(/\brun(?:Checked)?\('([^']+)'/g)].map(
-      ([, name]) => name,
-    );
-    expect([...new Set(started)].sort()).to.deep.equal(Object.keys(TOOLS).sort());
+    const source = textOf('src', 'node', 'tools.ts');
+    const started = [...source.matchAll(/\brun(?:Checked)?\('([^']+)'/g)].map(([, name]) => name);
+    const inScripts = [...source.matchAll(/`(mount|umount) /g)].map(([, name]) => name);
+    const programs = [...Object.keys(TOOLS), ...Object.keys(AROUND_MDADM)];
+    expect([...new Set([...started, ...inScripts])].sort()).to.deep.equal(programs.sort());
     const gathered = /^RUN sh \/gather\.sh \/image (.+)$/m.exec(stage('system').lines.join('\n'))?.[1]?.split(' ');
-    const wanted = [...Object.values(TOOLS).map(({ debianPackage }) => debianPackage), 'nvme-cli'];
-    expect(gathered?.sort()).to.deep.equal([...new Set(wanted)].sort());
+    const packages = [
+      ...Object.values(TOOLS).map(({ debianPackage }) => debianPackage),
+      ...Object.values(AROUND_MDADM),
+    ];
+    expect(gathered?.sort()).to.deep.equal([...new Set([...packages, 'nvme-cli'])].sort());
+  });
+
+  it('has the configuration of mdadm that the node role works with, also where that puts its own', () => {
+    const source = textOf('src', 'node', 'tools.ts');
+    const words = (/^const MDADM_CONF = '([^']+)';$/m.exec(source)?.[1] ?? '')
+      .split('\\n')
+      .filter((line) => line !== '');
+    expect(words).to.include('CREATE bbl=no');
+    const path = /^const MDADM_CONF_PATH = '([^']+)';$/m.exec(source)?.[1];
+    const line = `printf '%s\\n' ${words.map((word) => `'${word}'`).join(' ')} > "$root${path ?? ''}"`;
+    expect(textOf('deploy', 'image', 'gather.sh')).to.include(line);
   });
 
   it('is made from bases with a version, which can be replaced', () => {
