@@ -27,7 +27,7 @@ import { parseArgs } from 'node:util';
 import { DOCKERFILE, ensureBases, imageCache, localBuildah, must } from './image-base.mjs';
 import { dropOldEntries, keyOf } from './native-cache.mjs';
 import { ensurePackages, exitOn, SetupError } from './setup.mjs';
-import { filesBelow, has, root, seconds } from './steps.mjs';
+import { filesBelow, has, root, run, seconds } from './steps.mjs';
 
 /** Names that images and Node use, and e_machine of ELF. */
 const ARCHITECTURES = { amd64: { node: 'x64', elf: 0x3e }, arm64: { node: 'arm64', elf: 0xb7 } };
@@ -118,7 +118,8 @@ async function buildLocally(arch, stage, take) {
   try {
     await take({ mounted: (await buildah('mount', container)).trim(), config });
   } finally {
-    await buildah('rm', container);
+    // With those that buildah 1.28 leaves behind, mounted: of stages that are another one under a second name.
+    await buildah('rm', '--all');
   }
 }
 
@@ -192,8 +193,19 @@ async function compileAddon(arch) {
   print(join(folder, ADDON));
 }
 
+/** One build at a time in the storage of the cache folder: the same call, by flock, which ends with it. */
+async function inTurn() {
+  const mark = 'MESHSTOR_IMAGE_TURN';
+  if (process.env[mark] !== undefined) return;
+  mkdirSync(imageCache(), { recursive: true });
+  const call = [join(imageCache(), '.lock'), process.execPath, ...process.argv.slice(1)];
+  const { ok } = await run('flock', call, { live: true, env: { ...process.env, [mark]: '1' } });
+  process.exit(ok ? 0 : 1);
+}
+
 try {
   check();
+  if (options['local-base']) await inTurn();
   if (!options['local-base']) await buildFromPublic();
   else if (options.addon !== undefined) await compileAddon(options.addon);
   else if (options.rootfs) await unpack();

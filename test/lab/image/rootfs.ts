@@ -22,9 +22,12 @@ export interface BuiltImage {
 
 /**
  * Builds the image, or finds that of equal sources, and tells this process and those that it starts where it is. Call it outside
- * the lab's namespace: npm and Debian's packages come from the network.
+ * the lab's namespace: npm and Debian's packages come from the network. MESHSTOR_IMAGE_FOLDER names one to take instead: its root
+ * directory in `root`, its OCI configuration in `config.json`.
  */
 export async function provideImage(print: (line: string) => void): Promise<void> {
+  const given = process.env[FOLDER];
+  if (given !== undefined) return print(`the image in ${given}`);
   const script = join(REPO_ROOT, 'scripts', 'image.mjs');
   const child = spawn(process.execPath, [script, '--local-base', '--rootfs'], {
     cwd: REPO_ROOT,
