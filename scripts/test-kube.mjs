@@ -1,4 +1,4 @@
-// The tests against a real Kubernetes: builds or finds its components, then runs test/kube/real.
+// The tests against a real Kubernetes: builds the program, builds or finds the components, then runs test/kube/real.
 //
 //   node scripts/test-kube.mjs
 //
@@ -9,14 +9,21 @@ import { GoMissing } from './go-modules.mjs';
 import { ensureTools } from './kube-tools.mjs';
 import { mochaLayer } from './mocha-layer.mjs';
 import { ensureNpm, exitOn } from './setup.mjs';
-import { inCi, seconds } from './steps.mjs';
+import { inCi, run, seconds } from './steps.mjs';
 
 /** What the tests of test/kube/real start. */
 const NEEDED = ['etcd', 'kube-apiserver', 'kubectl', 'kube-controller-manager', 'kube-scheduler'];
 const LIMIT_MS = 20 * 60_000;
 
+/** The tests start the controller as it is shipped. */
+async function build() {
+  const { ok, reason, output } = await run(process.execPath, ['scripts/build.mjs'], { limitMs: LIMIT_MS });
+  if (!ok) throw new Error(`the build failed: ${reason}\n${output.slice(-4000)}`);
+}
+
 async function prepare() {
   ensureNpm();
+  await build();
   const start = performance.now();
   const tools = await ensureTools(NEEDED);
   const versions = Object.entries(tools).map(([name, { version, origin }]) => `${name} ${version} (${origin})`);

@@ -48,7 +48,8 @@ const LAYERS = {
 /** Builds helm and an API server the first time: some minutes. */
 async function chartLayer() {
   try {
-    await ensureTools(['helm', 'kubeconform', 'etcd', 'kube-apiserver', 'kubectl']);
+    const sidecars = ['csi-provisioner', 'csi-attacher'];
+    await ensureTools(['helm', 'kubeconform', 'etcd', 'kube-apiserver', 'kubectl', ...sidecars]);
   } catch (error) {
     if (!(error instanceof GoMissing)) throw error;
     return skippedLayer(`chart: ${error.message}`);

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
+import type { ToolName } from '../kube/real/tools.ts';
 
 export const REPO_ROOT = join(import.meta.dirname, '..', '..');
 export const CHART = join(REPO_ROOT, 'deploy', 'chart');
@@ -36,7 +37,7 @@ export const BUILD_LIMIT_MS = 45 * 60_000;
 const paths = new Map<string, string>();
 
 /** Where a tool is; it is built first if need be, so call it once in a hook with `BUILD_LIMIT_MS`. */
-export function toolPath(name: 'helm' | 'kubeconform' | 'etcd' | 'kube-apiserver' | 'kubectl'): string {
+export function toolPath(name: ToolName): string {
   const known = paths.get(name);
   if (known !== undefined) return known;
   const options = { cwd: REPO_ROOT, encoding: 'utf8', timeout: BUILD_LIMIT_MS } as const;

@@ -21,6 +21,8 @@ export interface RelayOptions {
   /** Of the API server, `https://…`. */
   readonly upstream: string;
   readonly authority: Buffer;
+  /** For programs that keep theirs to themselves where the connection is not encrypted, as Kubernetes' own do. */
+  readonly token?: string;
 }
 
 export class ApiRelay {
@@ -28,12 +30,14 @@ export class ApiRelay {
   /** Called when the server has done what was asked and the program does not know it yet; false: it never will. */
   onAnswer: (request: RelayedRequest) => boolean = () => true;
   readonly #upstream: string;
+  readonly #token: string | undefined;
   readonly #agent: Agent;
   readonly #server: Server;
   readonly #watches = new Set<ServerResponse>();
 
-  private constructor({ upstream, authority }: RelayOptions) {
+  private constructor({ upstream, authority, token }: RelayOptions) {
     this.#upstream = upstream;
+    this.#token = token;
     this.#agent = new Agent({ ca: authority, keepAlive: true });
     this.#server = createServer((incoming, outgoing) => {
       // Whoever asked is gone, or the server is: both are what the program has to live with.
@@ -103,7 +107,9 @@ export class ApiRelay {
     const { method, path, query, body } = request;
     const { host: _, 'transfer-encoding': __, ...headers } = incoming.headers;
     return new Promise((resolve, reject) => {
-      const options = { method, agent: this.#agent, headers: { ...headers, 'content-length': String(body.length) } };
+      const own = this.#token === undefined ? {} : { authorization: `Bearer ${this.#token}` };
+      const all = { ...headers, ...own, 'content-length': String(body.length) };
+      const options = { method, agent: this.#agent, headers: all };
       const asked = send(`${this.#upstream}${path}${query}`, options, resolve);
       asked.on('error', reject);
       // A watch that the program has ended is ended there, too.

@@ -44,8 +44,8 @@ export interface ControlPlane {
   readonly pids: readonly number[];
   /** Writes a kubeconfig for a bearer token and returns its path; `server`: where a relay listens instead. */
   kubeconfigFor(name: string, token: string, server?: string): string;
-  /** A relay to the API server. */
-  newRelay(): Promise<ApiRelay>;
+  /** A relay to the API server; `token`: in whose name it asks, whoever asks it. */
+  newRelay(token?: string): Promise<ApiRelay>;
   /** The token of a user that was named in the options. */
   tokenOf(user: string): string;
   /** A token for a service account, as a pod of it gets. */
@@ -257,8 +257,9 @@ class RealControlPlane implements ControlPlane {
     return String(status?.['token']);
   }
 
-  newRelay(): Promise<ApiRelay> {
-    return ApiRelay.listen({ upstream: this.url, authority: readFileSync(this.authority) });
+  newRelay(token?: string): Promise<ApiRelay> {
+    const upstream = { upstream: this.url, authority: readFileSync(this.authority) };
+    return ApiRelay.listen({ ...upstream, ...(token === undefined ? {} : { token }) });
   }
 
   kubeconfigFor(name: string, token: string, server = this.url): string {

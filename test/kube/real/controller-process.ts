@@ -22,13 +22,16 @@ export interface ControllerProcessOptions {
 export class ControllerProcess {
   readonly name: string;
   readonly relay: ApiRelay;
+  /** Path of its CSI socket. */
+  readonly socket: string;
   readonly csi: CsiClient;
   readonly #component: Component;
 
-  private constructor(name: string, relay: ApiRelay, csi: CsiClient, component: Component) {
+  private constructor(name: string, relay: ApiRelay, socket: string, component: Component) {
     this.name = name;
     this.relay = relay;
-    this.csi = csi;
+    this.socket = socket;
+    this.csi = connectCsi(socket);
     this.#component = component;
   }
 
@@ -51,10 +54,9 @@ export class ControllerProcess {
     };
     const args = ['controller', ...Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]), ...election];
     const component = await startComponent(name, PROGRAM, args, plane.folder);
-    const csi = connectCsi(socket);
-    const started = new ControllerProcess(name, relay, csi, component);
+    const started = new ControllerProcess(name, relay, socket, component);
     // Refused until all is listed that calls are answered from.
-    const isReady = () => csi.controller.ListVolumes({}).then(() => true);
+    const isReady = () => started.csi.controller.ListVolumes({}).then(() => true);
     await untilReady(component, isReady, READY_MS);
     return started;
   }

@@ -91,7 +91,9 @@ class Place {
     const replicas = await Replicas.start(NODES);
     const place = new Place(replicas, await replicas.startController({ leaseNamespace: 'default' }));
     await place.load.start();
-    await until('some rounds', () => place.load.rounds >= 3, 60_000);
+    await until('some rounds', () => place.load.rounds >= 3, PATIENCE_MS).catch((error: unknown) => {
+      throw new Error(`${String(error)}; ${place.load.rounds} were\n${place.controller.log()}`, { cause: error });
+    });
     return place;
   }
 
@@ -123,7 +125,7 @@ class Place {
 }
 
 describe('both roles through outages of the API', function () {
-  this.timeout(420_000);
+  this.timeout(600_000);
   const places: Place[] = [];
   const outages = new Map<string, Promise<void>>();
 

@@ -1,0 +1,271 @@
+/**
+ * The roles of the sidecars on a real API server: the real csi-provisioner and csi-attacher, with the arguments of the chart's pod and
+ * its rules, before the program's own controller; every verb is left out once.
+ *
+ * Two sidecars are not shown here. csi-resizer ends at its start while the driver advertises no expansion, so the chart leaves it
+ * out by default, and nothing of its role can be asked for. The health monitor is not among the pinned tools
+ * (`test/kube/tools`); its role was read from its code.
+ */
+import { randomUUID } from 'node:crypto';
+import { expect } from 'chai';
+import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/api/names.ts';
+import type { Wire } from '../kube/contract/server.ts';
+import { until } from '../kube/harness.ts';
+import type { ApiRelay } from '../kube/real/api-relay.ts';
+import type { Component } from '../kube/real/component.ts';
+import { startComponent } from '../kube/real/component.ts';
+import { Replicas } from '../kube/real/replicas.ts';
+import { toolPath as toolOf } from '../kube/real/tools.ts';
+import type { Manifest } from './helm.ts';
+import { BUILD_LIMIT_MS, containerOf, named, objects, toolPath } from './helm.ts';
+import { NAMESPACE } from './node-tokens.ts';
+import type { Access } from './recording-client.ts';
+import { accessOfRelayed, accountWith, forbiddenTo, sampleOf } from './removed-verbs.ts';
+import { line, rightsOf } from './rules.ts';
+
+const ACCOUNT = 'release-meshstor-controller';
+const NODES = ['node1', 'node2'] as const;
+const SIDECARS = ['provisioner', 'attacher'] as const;
+type Sidecar = (typeof SIDECARS)[number];
+
+const CLASS = 'meshstor-replicated';
+const CLAIMS = '/api/v1/namespaces/default/persistentvolumeclaims';
+const PVS = '/api/v1/persistentvolumes';
+const STORAGE = '/apis/storage.k8s.io/v1';
+const ATTACHMENTS = `${STORAGE}/volumeattachments`;
+const CAPACITIES = `${STORAGE}/namespaces/${NAMESPACE}/csistoragecapacities`;
+const SELECTED = 'volume.kubernetes.io/selected-node';
+const STEP_MS = 300_000;
+const LIMIT_MS = 90_000;
+
+describe('every verb of the roles of the sidecars', () => {
+  let replicas: Replicas;
+  let chart: readonly Manifest[];
+  const relays = new Map<Sidecar, ApiRelay>();
+  const running: Component[] = [];
+
+  /**
+   * What its account needs: its own roles, and the lease. All sidecars share one account: the event that tells of a won lease is
+   * allowed by the provisioner's role.
+   */
+  function rights(sidecar: Sidecar): readonly Access[] {
+    const own = rightsOf(chart, ACCOUNT, (role) => role === `release-meshstor-${sidecar}`);
+    const shared = rightsOf(chart, ACCOUNT, (role) => role === ACCOUNT || role === 'release-meshstor-provisioner');
+    const isShared = ({ resource, verb }: Access) =>
+      resource === 'leases' || (sidecar === 'attacher' && resource === 'events' && verb === 'create');
+    return [...own, ...shared.filter(isShared)];
+  }
+
+  /** Rules for all namespaces are asked for in one. */
+  function isEverywhere({ resource }: Access): boolean {
+    return resource === 'events' || resource === 'persistentvolumeclaims';
+  }
+
+  /** The objects that the controller's pod hangs on: capacities belong to the Deployment. */
+  async function addPod(): Promise<void> {
+    const { api } = replicas.plane;
+    const apps = `/apis/apps/v1/namespaces/${NAMESPACE}`;
+    const labels = { app: 'controller' };
+    const containers = [{ name: 'meshstor', image: 'registry.example.org/meshstor' }];
+    const template = { metadata: { labels }, spec: { containers } };
+    const spec = { selector: { matchLabels: labels }, template };
+    const ownedBy = ({ apiVersion, kind, metadata }: Wire): object => ({
+      ownerReferences: [{ apiVersion, kind, name: metadata.name, uid: metadata.uid, controller: true }],
+    });
+    const meta = { metadata: { name: 'controller', labels } };
+    const deployment = await api.create(`${apps}/deployments`, {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      ...meta,
+      spec,
+    });
+    const set = { apiVersion: 'apps/v1', kind: 'ReplicaSet', spec };
+    const metadata = { ...meta.metadata, ...ownedBy(deployment) };
+    const replicaSet = await api.create(`${apps}/replicasets`, { ...set, metadata });
+    await api.create(`/api/v1/namespaces/${NAMESPACE}/pods`, {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'controller-0', ...ownedBy(replicaSet) },
+      spec: { serviceAccountName: ACCOUNT, containers },
+    });
+  }
+
+  /** What a cluster with the chart in it has, as far as the sidecars look at it. */
+  async function prepare(): Promise<void> {
+    const { api } = replicas.plane;
+    await api.create('/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } });
+    const accounts = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts`;
+    await api.create(accounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: ACCOUNT } });
+    await api.create(`${STORAGE}/csidrivers`, named(chart, 'CSIDriver', DRIVER_NAME));
+    for (const name of [CLASS, 'meshstor-local-storage']) {
+      await api.create(`${STORAGE}/storageclasses`, named(chart, 'StorageClass', name));
+    }
+    for (const name of NODES) {
+      await api.patch(`/api/v1/nodes/${name}`, { metadata: { labels: { [TOPOLOGY_KEY]: name } } });
+      const drivers = [{ name: DRIVER_NAME, nodeID: name, topologyKeys: [TOPOLOGY_KEY] }];
+      const apiVersion = 'storage.k8s.io/v1';
+      await api.create(`${STORAGE}/csinodes`, { apiVersion, kind: 'CSINode', metadata: { name }, spec: { drivers } });
+    }
+    await addPod();
+  }
+
+  async function startSidecar(sidecar: Sidecar, socket: string): Promise<void> {
+    const { plane } = replicas;
+    const token = await accountWith(plane, NAMESPACE, sidecar, rights(sidecar));
+    const relay = await plane.newRelay(token);
+    relays.set(sidecar, relay);
+    const kubeconfig = plane.kubeconfigFor(sidecar, token, relay.url);
+    const { args } = containerOf(named(chart, 'Deployment', ACCOUNT), sidecar);
+    const own = args
+      .filter((arg) => !arg.startsWith('--http-endpoint'))
+      .map((arg) => arg.replace('/csi/csi.sock', socket).replace('$(NAMESPACE)', NAMESPACE));
+    // As on API servers that do not stream lists, Kubernetes 1.33 and older ones: there they list, too.
+    const env = ['POD_NAME=controller-0', `NAMESPACE=${NAMESPACE}`, 'KUBE_FEATURE_WatchListClient=false'];
+    const all = [...env, toolOf(`csi-${sidecar}`), ...own, `--kubeconfig=${kubeconfig}`];
+    running.push(await startComponent(`csi-${sidecar}`, 'env', all, plane.folder));
+  }
+
+  function has(sidecar: Sidecar, verb: string, resource: string): boolean {
+    const requests = relays.get(sidecar)?.requests ?? [];
+    return [...sampleOf(requests).keys()].some((what) => what.startsWith(`${verb} `) && what.includes(`/${resource}`));
+  }
+
+  /** A claim that the scheduler has just given to a node. */
+  async function claim(name: string, storage: string): Promise<void> {
+    await replicas.plane.api.create(CLAIMS, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: {
+        name,
+        namespace: 'default',
+        annotations: { [SELECTED]: 'node1', 'volume.kubernetes.io/storage-provisioner': DRIVER_NAME },
+      },
+      spec: { storageClassName: CLASS, accessModes: ['ReadWriteOnce'], resources: { requests: { storage } } },
+    });
+  }
+
+  async function volumeOf(name: string): Promise<string | undefined> {
+    const { items } = await replicas.plane.api.list(PVS);
+    const isItsOwn = ({ spec }: Wire) => (spec['claimRef'] as { readonly name?: string } | undefined)?.name === name;
+    return items.find(isItsOwn)?.metadata.name;
+  }
+
+  /** Asks for more than there is: the claim loses its node; the scheduler, here by hand, gives it another one. */
+  async function askForTooMuch(): Promise<void> {
+    const { api } = replicas.plane;
+    await claim('too-much', '1Ti');
+    const isTaken = async () => (await api.get(`${CLAIMS}/too-much`)).metadata.annotations?.[SELECTED] === undefined;
+    const isCounted = () => has('provisioner', 'patch', 'events');
+    await until(
+      'an event that is counted up',
+      async () => {
+        if (await isTaken())
+          await api.patch(`${CLAIMS}/too-much`, { metadata: { annotations: { [SELECTED]: 'node1' } } });
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        return isCounted() && has('provisioner', 'update', 'persistentvolumeclaims');
+      },
+      LIMIT_MS,
+    );
+    await api.delete(`${CLAIMS}/too-much`);
+  }
+
+  /** Provisioned, attached, detached, deleted. */
+  async function liveOnce(): Promise<void> {
+    const { api } = replicas.plane;
+    await claim('data', '1Gi');
+    await until('the volume of the claim', async () => (await volumeOf('data')) !== undefined, LIMIT_MS);
+    const volume = (await volumeOf('data')) ?? '';
+    const name = `csi-${randomUUID()}`;
+    const spec = { attacher: DRIVER_NAME, nodeName: 'node1', source: { persistentVolumeName: volume } };
+    await api.create(ATTACHMENTS, {
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'VolumeAttachment',
+      metadata: { name },
+      spec,
+    });
+    const isAttached = async () => (await api.get(`${ATTACHMENTS}/${name}`)).status?.['attached'] === true;
+    await until('the attachment', isAttached, LIMIT_MS);
+    await api.delete(`${ATTACHMENTS}/${name}`);
+    const isGone = (path: string) => async () =>
+      api.get(path).then(
+        () => false,
+        (error: unknown) => String(error).includes('not found'),
+      );
+    await until('the detachment', isGone(`${ATTACHMENTS}/${name}`), LIMIT_MS);
+    // As the controller that binds claims does it, of which there is none here.
+    await api.patch(`${CLAIMS}/data`, { metadata: { finalizers: null } });
+    await api.delete(`${CLAIMS}/data`);
+    await api.patch(`${PVS}/${volume}/status`, { status: { phase: 'Released' } });
+    const isLetGo = async (): Promise<boolean> => {
+      const found = await api.get(`${PVS}/${volume}`).catch(() => undefined);
+      const { finalizers = [] } = found?.metadata ?? {};
+      return finalizers.every((finalizer) => finalizer === 'kubernetes.io/pv-protection');
+    };
+    await until('both sidecars to let the volume go', isLetGo, LIMIT_MS);
+    // The last one is of a controller that is not here either.
+    await api.patch(`${PVS}/${volume}`, { metadata: { finalizers: null } }).catch(() => undefined);
+    await until('the end of the volume', isGone(`${PVS}/${volume}`), LIMIT_MS);
+    await replicas.untilGone(volume);
+  }
+
+  /** Everything that a role is for. */
+  async function useAll(): Promise<void> {
+    const capacities = async (): Promise<number> => (await replicas.plane.api.list(CAPACITIES)).items.length;
+    await until('the capacity of each class on each node', async () => (await capacities()) === 4, LIMIT_MS);
+    await liveOnce();
+    await askForTooMuch();
+    await until('capacities that change', () => has('provisioner', 'update', 'csistoragecapacities'), LIMIT_MS);
+    await replicas.plane.api.delete(`${STORAGE}/storageclasses/meshstor-local-storage`);
+    await until('capacities that go', async () => (await capacities()) === 2, LIMIT_MS);
+    const hasRenewed = () => SIDECARS.every((sidecar) => has(sidecar, 'update', 'leases'));
+    await until('both leases are renewed', hasRenewed, LIMIT_MS);
+  }
+
+  before(async function () {
+    this.timeout(BUILD_LIMIT_MS);
+    const names = ['etcd', 'kube-apiserver', 'kubectl', 'helm', 'csi-provisioner', 'csi-attacher'] as const;
+    const tools = Object.fromEntries(names.map((name) => [name, toolPath(name)]));
+    process.env['MESHSTOR_KUBE_TOOLS'] = JSON.stringify(tools);
+    const quick = ['sidecars.provisioner.capacityPollInterval=2s', 'sidecars.provisioner.retryMax=2s'];
+    chart = objects('--kube-version', '1.36.0', '--set', quick.join(','));
+    replicas = await Replicas.start(NODES);
+    await prepare();
+    const controller = await replicas.startController();
+    for (const sidecar of SIDECARS) await startSidecar(sidecar, controller.socket);
+    await useAll().catch((error: unknown) => {
+      const logs = running.map(({ name, log }) => `${name}:\n${log()}`);
+      throw new Error([String(error), ...logs].join('\n'), { cause: error });
+    });
+  });
+
+  after(async function () {
+    this.timeout(STEP_MS);
+    await Promise.all(running.map((component) => component.stop()));
+    for (const relay of relays.values()) await relay.close();
+    await (replicas as Replicas | undefined)?.stop();
+  });
+
+  for (const sidecar of SIDECARS) {
+    // Discovery, which everybody may do, is of no resource.
+    const requests = () =>
+      (relays.get(sidecar)?.requests ?? []).filter((request) => accessOfRelayed(request).resource !== '');
+
+    it(`${sidecar}: what goes over the wire is what its role allows, no more and no less`, () => {
+      const asked = [...sampleOf(requests(), isEverywhere).keys()].sort();
+      expect(asked).to.deep.equal(rights(sidecar).map(line).sort());
+      const refused = requests().filter(({ status }) => status === 403);
+      expect(refused.map(({ method, path }) => `${method} ${path}`)).to.deep.equal([]);
+    });
+
+    it(`${sidecar}: without any one of them its request is forbidden, and that one alone`, async () => {
+      const all = rights(sidecar);
+      const samples = sampleOf(requests(), isEverywhere);
+      for (const [index, without] of all.entries()) {
+        const left = all.filter((right) => right !== without);
+        const token = await accountWith(replicas.plane, NAMESPACE, `${sidecar}-without-${index}`, left);
+        expect(await forbiddenTo(replicas.plane, token, samples, line(without))).to.deep.equal([line(without)]);
+      }
+      console.log(`      ${sidecar}: ${all.length} verbs, each left out once`);
+    }).timeout(STEP_MS);
+  }
+});
