@@ -72,8 +72,13 @@ function volumeGauges(registers: Registry[]) {
     members: gauge('members', 'Members of the array against copies times drives.', 'kind'),
     syncRatio: gauge('sync_ratio', 'Synchronised part of the volume, 1 when in sync.'),
     partitions: gauge('partitions', 'Partitions of the volume by state.', 'state'),
-    unclaimed: gauge('unclaimed', '1 when no PersistentVolume has named the volume for long.'),
   };
+}
+
+/** The controller's report alone: nodes would tell the same once more. */
+function unclaimedGauge(registers: Registry[]): Gauge {
+  const help = '1 when no PersistentVolume has named the volume for long.';
+  return new Gauge({ name: 'meshstor_volume_unclaimed', help, labelNames: VOLUME_LABELS, registers });
 }
 
 function driveGauges(registers: Registry[]) {
@@ -145,6 +150,7 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly #now: () => number;
   readonly #volumes: ReturnType<typeof volumeGauges>;
+  readonly #unclaimed: Gauge | undefined;
   readonly #drives: ReturnType<typeof driveGauges>;
   readonly #counters: ReturnType<typeof counters>;
   readonly #nodeCounters: ReturnType<typeof nodeCounters> | undefined;
@@ -159,6 +165,7 @@ export class Metrics {
     const registers = [this.#registry];
     const isNode = options.role === 'node';
     this.#volumes = volumeGauges(registers);
+    this.#unclaimed = isNode ? undefined : unclaimedGauge(registers);
     this.#drives = driveGauges(registers);
     this.#counters = counters(registers);
     this.#nodeCounters = isNode ? nodeCounters(registers) : undefined;
@@ -186,6 +193,7 @@ export class Metrics {
   /** Replaces everything said about volumes: one that is not in the list any more has no series any more. */
   #setVolumes(samples: readonly VolumeSample[]): void {
     for (const gauge of Object.values(this.#volumes)) gauge.reset();
+    this.#unclaimed?.reset();
     for (const sample of samples) this.#setVolume(sample);
   }
 
@@ -196,7 +204,7 @@ export class Metrics {
     if (sample.mdState !== '') this.#volumes.mdState.set({ ...labels, state: sample.mdState, node }, 1);
     for (const [kind, value] of Object.entries(sample.members)) this.#volumes.members.set({ ...labels, kind }, value);
     this.#volumes.syncRatio.set(labels, sample.syncRatio);
-    this.#volumes.unclaimed.set(labels, sample.unclaimed ? 1 : 0);
+    this.#unclaimed?.set(labels, sample.unclaimed ? 1 : 0);
     for (const state of sample.partitionStates) this.#volumes.partitions.inc({ ...labels, state });
   }
 

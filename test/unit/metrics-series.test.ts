@@ -71,9 +71,14 @@ describe('metrics', () => {
   });
 
   it('tells which volumes no PersistentVolume names, on the series of the claim they were made for', async () => {
-    metrics.showVolumes(() => [SAMPLE, { ...SAMPLE, volume: 'pvc-2', unclaimed: true }]);
+    metrics = new Metrics({ role: 'controller', version: '1.2.3' });
+    let samples = [SAMPLE, { ...SAMPLE, volume: 'pvc-2', unclaimed: true }];
+    const changed = metrics.showVolumes(() => samples);
     expect(await value('meshstor_volume_unclaimed', VOLUME)).to.equal(0);
     expect(await value('meshstor_volume_unclaimed', { ...VOLUME, volume: 'pvc-2' })).to.equal(1);
+    samples = [SAMPLE];
+    changed();
+    expect(await value('meshstor_volume_unclaimed', { volume: 'pvc-2' })).to.equal(undefined);
   });
 
   it('reads samples only when somebody scrapes, and only after a change', async () => {
