@@ -16,7 +16,7 @@ import {
   loadParsers,
   systemClock,
 } from '../../src/kube/index.ts';
-import { GIB, MIB } from '../../src/support/units.ts';
+import { GIB } from '../../src/support/units.ts';
 import { FakeDisk } from '../fakes/fake-disks.ts';
 import { FakeFabric } from '../fakes/fake-fabric.ts';
 import type { Api } from '../kube/contract/server.ts';
@@ -32,7 +32,7 @@ import {
   stopNodeRole,
 } from '../kube/node-roles.ts';
 import type { JsonObject } from '../lab/api-server/json.ts';
-import { CLASS } from '../roles/in-process-cluster.ts';
+import { CLASS, newVolume, stageOf } from '../roles/role-parts.ts';
 import { RecordingClient } from './recording-client.ts';
 
 const VOLUME = 'pvc-0b8a1f9e-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
@@ -118,16 +118,8 @@ export class RecordedCluster {
   /** Made, used on one node, moved to another, deleted. */
   async liveOnce(): Promise<void> {
     const { operations } = this.#controller;
-    const made = await operations.createVolume({
-      name: VOLUME,
-      requiredBytes: 512 * MIB,
-      limitBytes: 0,
-      parameters: { ...CLASS, pvcName: 'data', pvcNamespace: 'apps', pvName: VOLUME },
-      volumeMode: 'Filesystem',
-      fsType: 'xfs',
-      requisiteNodes: ['node1'],
-      preferredNodes: ['node1'],
-    });
+    const parameters = { pvcName: 'data', pvcNamespace: 'apps', pvName: VOLUME };
+    const made = await operations.createVolume(newVolume(VOLUME, 'node1', { parameters }));
     for (const node of ['node1', 'node3']) await this.#use(made.metadata.name, node);
     await operations.deleteVolume(made.metadata.name);
     const isListed = async (): Promise<boolean> =>
@@ -137,15 +129,7 @@ export class RecordedCluster {
 
   async #use(volumeId: string, node: string): Promise<void> {
     const { operations } = this.#controller;
-    const { epoch, attachmentID } = await operations.publishVolume(volumeId, node);
-    const stage = {
-      volumeId,
-      stagingPath: STAGING,
-      access: { kind: 'mount' as const, fsType: 'xfs' as const, mountFlags: [] },
-      readOnly: false,
-      singleWriter: true,
-      publishContext: { epoch: String(epoch), attachmentID },
-    };
+    const stage = stageOf(volumeId, await operations.publishVolume(volumeId, node), STAGING);
     const { role } = this.member(node);
     await role.operations.stage(stage, AbortSignal.timeout(LIMIT_MS));
     await role.operations.unstage(volumeId, STAGING, AbortSignal.timeout(LIMIT_MS));

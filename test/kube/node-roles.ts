@@ -1,5 +1,5 @@
 /** Node roles over fake kernels and any API server: the real role, and a store and events of its own through one client. */
-import { hostIdFor, hostNqnFor, NODE_LABEL, nodeLabelFor } from '../../src/api/names.ts';
+import { NODE_LABEL, nodeLabelFor } from '../../src/api/names.ts';
 import type { KubeClient, KubeStore } from '../../src/kube/index.ts';
 import {
   createNodeDeviceStore,
@@ -14,6 +14,7 @@ import { startNode } from '../../src/node/node.ts';
 import { GIB } from '../../src/support/units.ts';
 import type { FakeFabric } from '../fakes/fake-fabric.ts';
 import { FakeNode } from '../fakes/fake-node.ts';
+import { machineOf, nodeParts } from '../roles/role-parts.ts';
 import type { Api } from './contract/server.ts';
 import { DEVICES } from './contract/server.ts';
 import { QUICK, quiet } from './harness.ts';
@@ -40,7 +41,7 @@ export function nodeObject(name: string, address: string): unknown {
     status: {
       addresses: [{ type: 'InternalIP', address }],
       conditions: [{ type: 'Ready', status: 'True' }],
-      nodeInfo: { systemUUID: `machine-of-${name}` },
+      nodeInfo: { systemUUID: machineOf(name) },
     },
   };
 }
@@ -72,29 +73,12 @@ export function startNodeRole<Client extends KubeClient>(options: NodeRoleOption
   const devices = createNodeDeviceStore({ client, log: quiet, parsers, watch: { ...QUICK, labelSelector } });
   const events = new KubeEventRecorder({ client, log: quiet, instance: name, intervalMs: 20 });
   const role = startNode({
-    kernel: fake.kernel,
-    tools: fake.tools,
+    ...nodeParts(fake),
     volumes,
     devices,
     nodes: createNodeReader(client),
     events,
-    me: {
-      nodeName: name,
-      machineID: `machine-of-${name}`,
-      bootID: fake.bootId,
-      hostNqn: hostNqnFor(name),
-      hostID: hostIdFor(name),
-    },
-    policy: { selectors: [{ serial: '*' }], initializeBlank: true },
-    startGraceMs: 5000,
     dropGraceMs: 5000,
-    preflight: {
-      known: '',
-      fatalFindings: () => Promise.resolve(''),
-      lookAgain: () => Promise.resolve(),
-      onChange: () => undefined,
-    },
-    now: () => new Date().toISOString(),
     log: quiet,
     queueFor: (reconcile) => quickQueue(reconcile),
   });

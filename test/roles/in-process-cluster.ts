@@ -2,11 +2,11 @@
  * A whole cluster in one process: the real node roles and the real controller over fake kernels and a fake API. Nothing but the
  * kernel, the API and the three programs is a stand-in.
  */
-import type { ClassParameters, CreateVolumeRequest } from '../../src/controller/operations.ts';
+import type { ClassParameters } from '../../src/controller/operations.ts';
 import { startController } from '../../src/controller/controller.ts';
 import type { Controller } from '../../src/controller/controller.ts';
 import type { MeshStorNodeDevice } from '../../src/api/node-device.ts';
-import { hostIdFor, hostNqnFor, volumeIdFor } from '../../src/api/names.ts';
+import { volumeIdFor } from '../../src/api/names.ts';
 import type { MeshStorVolume } from '../../src/api/volume.ts';
 import { WorkQueue, systemClock } from '../../src/kube/index.ts';
 import { countConnects, countSteps, showNodeMetrics } from '../../src/main/node-metrics.ts';
@@ -21,30 +21,13 @@ import { GIB, MIB } from '../../src/support/units.ts';
 import { FakeFabric } from '../fakes/fake-fabric.ts';
 import { FakeNode } from '../fakes/fake-node.ts';
 import { FakeClaimedVolumes, FakeEventRecorder, FakeNodeStore, FakeServer, FakeStore } from '../fakes/fake-store.ts';
+import { FIT, machineOf, newVolume, nodeParts, stageOf } from './role-parts.ts';
 
 export const SILENT: Log = {
   debug: () => undefined,
   info: () => undefined,
   warn: () => undefined,
   error: () => undefined,
-};
-
-export const CLASS: ClassParameters = {
-  numberOfCopies: 2,
-  drivesPerCopy: 1,
-  memberMissingTimeout: 900,
-  sectorSize: 'auto',
-  onWitnessLoss: 'suspend',
-  onLastCopyLoss: 'hold',
-  dataLocality: 'best-effort',
-  fsType: 'xfs',
-};
-
-const FIT: Preflight = {
-  known: '',
-  fatalFindings: () => Promise.resolve(''),
-  lookAgain: () => Promise.resolve(),
-  onChange: () => undefined,
 };
 
 const STAGING = '/var/lib/kubelet/plugins/kubernetes.io/csi';
@@ -102,7 +85,7 @@ export class InProcessCluster {
       serial: `${name}-${index}`,
     }));
     const fake = new FakeNode({ name, fabric: this.fabric, addresses: [address], disks });
-    this.nodeStore.set(name, { internalIP: address, machineID: `machine-of-${name}` });
+    this.nodeStore.set(name, { internalIP: address, machineID: machineOf(name) });
     this.#members.set(name, { fake, role: this.#startRole(fake) });
   }
 
@@ -125,25 +108,16 @@ export class InProcessCluster {
       });
     }
     return startNode({
-      kernel: metrics === undefined ? fake.kernel : countConnects(fake.kernel, metrics),
-      tools: fake.tools,
+      ...nodeParts(fake),
+      ...(metrics === undefined ? {} : { kernel: countConnects(fake.kernel, metrics) }),
       volumes,
       devices,
       nodes: this.nodeStore,
       events: this.events,
-      me: {
-        nodeName: name,
-        machineID: `machine-of-${name}`,
-        bootID: fake.bootId,
-        hostNqn: hostNqnFor(name),
-        hostID: hostIdFor(name),
-      },
-      policy: { selectors: [{ serial: '*' }], initializeBlank: true },
       startGraceMs,
       dropGraceMs,
       preflight: this.#options.preflight ?? FIT,
       findOpeners: (devNumber) => findOpeners?.(name, devNumber) ?? Promise.resolve([]),
-      now: () => new Date().toISOString(),
       log,
       queueFor: (reconcile) =>
         new WorkQueue({
@@ -192,29 +166,13 @@ export class InProcessCluster {
     parameters: Partial<ClassParameters> = {},
     sizeBytes = 512 * MIB,
   ): Promise<string> {
-    const request: CreateVolumeRequest = {
-      name,
-      requiredBytes: sizeBytes,
-      limitBytes: 0,
-      parameters: { ...CLASS, ...parameters },
-      volumeMode: 'Filesystem',
-      fsType: 'xfs',
-      requisiteNodes: [consumer],
-      preferredNodes: [consumer],
-    };
+    const request = newVolume(name, consumer, { parameters, requiredBytes: sizeBytes });
     return (await this.controller.operations.createVolume(request)).metadata.name;
   }
 
   async stageRequest(volumeId: string, node: string): Promise<StageRequest> {
-    const { epoch, attachmentID } = await this.controller.operations.publishVolume(volumeId, node);
-    return {
-      volumeId,
-      stagingPath: `${STAGING}/${volumeId}`,
-      access: { kind: 'mount', fsType: 'xfs', mountFlags: [] },
-      readOnly: false,
-      singleWriter: true,
-      publishContext: { epoch: String(epoch), attachmentID },
-    };
+    const published = await this.controller.operations.publishVolume(volumeId, node);
+    return stageOf(volumeId, published, `${STAGING}/${volumeId}`);
   }
 
   async unstage(volumeId: string, node: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import type { StageRequest } from '../../src/node/operations.ts';
-import { MIB } from '../../src/support/units.ts';
-import { CLASS, InProcessCluster } from './in-process-cluster.ts';
+import { InProcessCluster } from './in-process-cluster.ts';
+import { newVolume } from './role-parts.ts';
 
 const VOLUME = 'pvc-0b8a1f9e-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
 const OTHER = 'pvc-11111111-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
@@ -10,16 +10,8 @@ describe('unstaging a volume whose object is gone', () => {
   let cluster: InProcessCluster;
 
   async function staged(name: string, volumeMode: 'Block' | 'Filesystem' = 'Block'): Promise<void> {
-    const { metadata } = await cluster.controller.operations.createVolume({
-      name,
-      requiredBytes: 512 * MIB,
-      limitBytes: 0,
-      parameters: CLASS,
-      volumeMode,
-      fsType: 'xfs',
-      requisiteNodes: ['node1'],
-      preferredNodes: ['node1'],
-    });
+    const asked = newVolume(name, 'node1', { volumeMode });
+    const { metadata } = await cluster.controller.operations.createVolume(asked);
     const mount = await cluster.stageRequest(metadata.name, 'node1');
     const request: StageRequest = volumeMode === 'Block' ? { ...mount, access: { kind: 'block' } } : mount;
     await cluster.role('node1').operations.stage(request, AbortSignal.timeout(10_000));

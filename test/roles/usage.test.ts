@@ -5,7 +5,8 @@ import { expect } from 'chai';
 import type { DomainError } from '../../src/api/errors.ts';
 import type { StageRequest, VolumeStats } from '../../src/node/operations.ts';
 import { MIB } from '../../src/support/units.ts';
-import { CLASS, InProcessCluster, publishRequest } from './in-process-cluster.ts';
+import { InProcessCluster, publishRequest } from './in-process-cluster.ts';
+import { newVolume } from './role-parts.ts';
 
 const VOLUME = 'pvc-0b8a1f9e-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
 const OTHER = 'pvc-11111111-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
@@ -32,16 +33,8 @@ describe('the usage of a volume', () => {
 
   /** Staged, and published at its target. */
   async function use(name: string, volumeMode: 'Block' | 'Filesystem'): Promise<StageRequest> {
-    const { metadata } = await cluster.controller.operations.createVolume({
-      name,
-      requiredBytes: 512 * MIB,
-      limitBytes: 0,
-      parameters: CLASS,
-      volumeMode,
-      fsType: 'xfs',
-      requisiteNodes: ['node1'],
-      preferredNodes: ['node1'],
-    });
+    const asked = newVolume(name, 'node1', { volumeMode });
+    const { metadata } = await cluster.controller.operations.createVolume(asked);
     const mount = await cluster.stageRequest(metadata.name, 'node1');
     const request: StageRequest = volumeMode === 'Block' ? { ...mount, access: { kind: 'block' } } : mount;
     const { operations } = cluster.role('node1');
