@@ -1,8 +1,9 @@
 import { Semaphore } from '../support/semaphore.ts';
+import { withTimeLimit } from '../support/time-limit.ts';
 import { checkPath } from './arguments.ts';
 import type { Check } from './check.ts';
 import { isNothing } from './check.ts';
-import { DriveReads, timedOut, withLimit } from './drive-reads.ts';
+import { DriveReads, timedOut } from './drive-reads.ts';
 import type { InFlightCall, InFlightTable } from './in-flight.ts';
 import { contractBroken, invalidArgument, NativeError, wrapNativeError } from './native-error.ts';
 import type { RawAddon } from './raw.ts';
@@ -20,8 +21,6 @@ export interface CallLimits {
   readonly driveReadMs: number;
   /** For work that the addon does on a thread of its own. */
   readonly ownThreadMs: number;
-  /** For what waits for I/O of an array. */
-  readonly heldBackMs: number;
 }
 
 /** The way of every call into the addon: check arguments, wait for a thread, call, check the result, rebuild the error. */
@@ -81,18 +80,7 @@ export class NativeCalls {
     this.#checkArguments(call);
     const { ownThreadMs } = this.#limits;
     const late = () => timedOut(call.op, ownThreadMs, syscall, call.key);
-    this.#shaped(call, await withLimit(this.#native(call), ownThreadMs, late), isNothing);
-  }
-
-  /**
-   * For a call that waits for I/O which a guard may hold back. Rejects `ETIMEDOUT` when it lasts too long; it goes on all the same,
-   * and keeps its thread of the pool until the path is back.
-   */
-  async withinLimit(call: NativeCall, syscall: string): Promise<void> {
-    this.#checkArguments(call);
-    const { heldBackMs } = this.#limits;
-    const late = () => timedOut(call.op, heldBackMs, syscall, call.key);
-    this.#shaped(call, await withLimit(this.#onPool(call), heldBackMs, late), isNothing);
+    this.#shaped(call, await withTimeLimit(this.#native(call), ownThreadMs, late), isNothing);
   }
 
   async call<T>(call: NativeCall, shape: Check): Promise<T> {

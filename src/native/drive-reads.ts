@@ -1,6 +1,7 @@
 /** Reads of drives that may hang: `open` and `pread` of a dying drive last as long as the drive does. */
 import { constants } from 'node:os';
 
+import { withTimeLimit } from '../support/time-limit.ts';
 import { NativeError } from './native-error.ts';
 
 /** How long somebody waits for a drive's table or signatures, turns of others included. A healthy drive takes milliseconds. */
@@ -22,24 +23,6 @@ function neverBegan(operation: string, limitMs: number, path: string): NativeErr
   const code = 'EBUSY';
   const message = `${operation}: ${code}: not begun within ${String(limitMs / 1000)} s, all threads were taken, '${path}'`;
   return new NativeError(message, { errno: -constants.errno.EBUSY, code, syscall: operation, path });
-}
-
-const LATE = Symbol('late');
-
-/** What `work` gives, or the failure once the limit has passed; `work` goes on then, and what it gives is dropped. */
-export async function withLimit<T>(work: Promise<T>, limitMs: number, failure: () => NativeError): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<typeof LATE>((resolve) => {
-    timer = setTimeout(() => resolve(LATE), limitMs);
-  });
-  try {
-    const first = await Promise.race([work, late]);
-    // Thrown here, behind the await, it has the asynchronous stack of the caller.
-    if (first === LATE) throw failure();
-    return first;
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** Partitions share the fate of their drive. */
@@ -84,7 +67,7 @@ export class DriveReads {
     const mayBegin = (): boolean => !isGivenUp && this.#begin(drive);
     const work = turn.then(() => read(mayBegin)).finally(() => this.#next(drive));
     this.#enter(drive, begin);
-    return withLimit(work, this.#limitMs, () => {
+    return withTimeLimit(work, this.#limitMs, () => {
       isGivenUp = true;
       return this.#giveUp(drive, begin) ? failure() : neverBegan(operation, this.#limitMs, path);
     });

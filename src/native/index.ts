@@ -21,9 +21,6 @@ const WARN_EVERY_MS = 30_000;
 /** How long somebody waits for the removal of an export, which waits for the requests in flight. A slow drive takes seconds. */
 export const EXPORT_REMOVAL_LIMIT_MS = 10_000;
 
-/** How long somebody waits for an array to stop: MD writes its superblocks then, through guards that may hold them back. */
-export const ARRAY_STOP_LIMIT_MS = 10_000;
-
 export interface KernelOptions {
   /** Default: loaded from the built file. */
   readonly addon?: RawAddon;
@@ -32,7 +29,7 @@ export interface KernelOptions {
   /** Monotonic milliseconds. */
   readonly now?: () => number;
   readonly warnEveryMs?: number;
-  /** Default: `DRIVE_READ_LIMIT_MS`, `EXPORT_REMOVAL_LIMIT_MS` and `ARRAY_STOP_LIMIT_MS`. */
+  /** Default: `DRIVE_READ_LIMIT_MS` and `EXPORT_REMOVAL_LIMIT_MS`. */
   readonly limits?: Partial<CallLimits>;
   /** Called every 30 s with the calls that have held a thread for longer than that. */
   readonly onStuck?: (calls: readonly InFlightCall[]) => void;
@@ -67,7 +64,6 @@ export function createKernel(options: KernelOptions = {}): NativeKernel {
   const limits = {
     driveReadMs: DRIVE_READ_LIMIT_MS,
     ownThreadMs: EXPORT_REMOVAL_LIMIT_MS,
-    heldBackMs: ARRAY_STOP_LIMIT_MS,
     ...options.limits,
   };
   return new NodeKernel(new NativeCalls(options.addon ?? loadAddon(), threads, inFlight, limits));

@@ -172,7 +172,7 @@ export class NodeKernel implements Kernel {
       args.checkWord('word', word);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.setMdMemberState(array, member, word);
-    return this.#native.withinLimit({ op: 'setMdMemberState', key: array, check, run }, 'write');
+    return this.#native.perform({ op: 'setMdMemberState', key: array, check, run });
   }
 
   setMdAttribute(array: string, attribute: string, value: string): Promise<void> {
@@ -182,13 +182,13 @@ export class NodeKernel implements Kernel {
       args.checkText('value', value);
     };
     const run = (addon: RawAddon): Promise<unknown> => addon.setMdAttribute(array, attribute, value);
-    return this.#native.withinLimit({ op: 'setMdAttribute', key: array, check, run }, 'write');
+    return this.#native.perform({ op: 'setMdAttribute', key: array, check, run });
   }
 
   stopMdArray(array: string): Promise<void> {
     const check = (): void => args.checkKernelName('array', array);
     const run = (addon: RawAddon): Promise<unknown> => addon.stopMdArray(array);
-    return this.#native.withinLimit({ op: 'stopMdArray', key: array, check, run }, 'ioctl STOP_ARRAY');
+    return this.#native.perform({ op: 'stopMdArray', key: array, check, run });
   }
 
   dmDevices(prefix: string): Promise<readonly DmDevice[]> {

@@ -3,17 +3,35 @@ import { DomainError } from '../api/errors.ts';
 import { recordLost, recordReturning, recordStale } from '../plan/mending-records.ts';
 import type { Who } from '../plan/owner.ts';
 import type { MendStep } from '../plan/steps.ts';
-import type { ConsumerActs } from './act-consumer.ts';
+import { withTimeLimit } from '../support/time-limit.ts';
+import type { ConsumerActs, StageMemory } from './act-consumer.ts';
 import { actStageStep } from './act-consumer.ts';
 
+/**
+ * What goes through the guard of a member that is in no array: nobody but us waits for that I/O, and whoever could mend the guard waits
+ * for us. After this it is let fail.
+ */
+const GUARDED_IO_LIMIT_MS = 10_000;
+
+async function throughGuard(acts: ConsumerActs, leg: string, what: string, work: () => Promise<void>): Promise<void> {
+  const late = (): DomainError =>
+    new DomainError('unavailable', `${what} ${leg}: no answer within ${GUARDED_IO_LIMIT_MS / 1000} s`);
+  try {
+    await withTimeLimit(work(), GUARDED_IO_LIMIT_MS, late);
+  } catch (error) {
+    await acts.kernel.messageDm(leg.replace(/^\/dev\/mapper\//, ''), 'fail_if_no_path');
+    throw error;
+  }
+}
+
+const UNPROBED: StageMemory = { filesystem: { kind: 'unprobed' } };
+
 /** A member with a bad-block log may be called in sync and lack an acknowledged block (SPEC §7.3): it does not stay. */
-async function addMember(acts: ConsumerActs, step: Extract<MendStep, { kind: 'addMember' }>): Promise<void> {
-  const { kernel, tools } = acts;
-  await tools.addMember(step.array, step.leg);
-  const superblock = await kernel.readMdSuperblock(step.leg);
-  if (superblock?.hasBadBlockLog !== true) return;
+async function refuseBadBlockLog(acts: ConsumerActs, step: Extract<MendStep, { kind: 'addMember' }>): Promise<void> {
+  const { kernel } = acts;
+  if ((await kernel.readMdSuperblock(step.leg))?.hasBadBlockLog !== true) return;
   const legs = await kernel.dmDevices('meshstor-');
-  const member = legs.find(({ path }) => path === step.leg)?.kernelName;
+  const member = legs.find(({ name }) => step.leg === `/dev/mapper/${name}`)?.kernelName;
   const array = step.array.replace(/^\/dev\//, '');
   if (member !== undefined) {
     await kernel.setMdMemberState(array, member, 'faulty');
@@ -26,7 +44,7 @@ async function addMember(acts: ConsumerActs, step: Extract<MendStep, { kind: 'ad
 }
 
 export async function actMendStep(acts: ConsumerActs, volumeId: string, who: Who, step: MendStep): Promise<void> {
-  const { kernel, volumes, now } = acts;
+  const { kernel, tools, volumes, now } = acts;
   switch (step.kind) {
     case 'recordLost':
       await volumes.mutateStatus(volumeId, (current) => recordLost(current, who, step.partitionUUID, step, now()));
@@ -41,9 +59,17 @@ export async function actMendStep(acts: ConsumerActs, volumeId: string, who: Who
       return kernel.setMdMemberState(step.array, step.member, 'faulty');
     case 'removeMember':
       return kernel.setMdMemberState(step.array, step.member, 'remove');
+    case 'thawArray':
+      return kernel.setMdAttribute(step.array, 'sync_action', 'idle');
+    case 'wipeSuperblocks':
+    case 'writeStamps':
+      return throughGuard(acts, step.legs[0] ?? '', 'writing to', () =>
+        actStageStep(acts, volumeId, who, UNPROBED, step),
+      );
     case 'addMember':
-      return addMember(acts, step);
+      await throughGuard(acts, step.leg, 'adding', () => tools.addMember(step.array, step.leg));
+      return throughGuard(acts, step.leg, 'reading', () => refuseBadBlockLog(acts, step));
     default:
-      return actStageStep(acts, volumeId, who, { filesystem: { kind: 'unprobed' } }, step);
+      return actStageStep(acts, volumeId, who, UNPROBED, step);
   }
 }

@@ -10,6 +10,7 @@ import type { ConsumerActs } from './act-consumer.ts';
 import { actMendStep } from './act-mender.ts';
 import type { Surroundings } from './converge.ts';
 import { convergeOnce } from './converge.ts';
+import { errorFields } from '../support/log.ts';
 import { PathMemory } from './path-memory.ts';
 import { nameOfMember, partitionOfStageStep } from './step-members.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
@@ -22,6 +23,11 @@ export interface MenderParts {
   /** How long a member that lost its path is waited for, milliseconds. */
   readonly dropGraceMs: number;
 }
+
+/** They change nothing that another node or a later start goes by. */
+const WITHOUT_RECORD: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>(['connect', 'reloadGuard']);
+/** What may fail for as long as a holder or a drive is away. */
+const TRIED: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>(['connect', 'createGuard', 'addMember']);
 
 export class VolumeMender {
   readonly #parts: MenderParts;
@@ -59,15 +65,27 @@ export class VolumeMender {
     return convergeOnce({ name: 'mend', volumeId, plan, act, memberOf }, around);
   }
 
-  /** A glance first, as a holder does: a pass over volumes that are well costs neither a request nor a read of a drive. */
+  /**
+   * A glance first, as a holder does: a pass over volumes that are well, or wait, costs neither a request nor a read of a drive. Without
+   * the API the glance is enough to give a guard its path again, which needs no record: the path lives only as long as this node's
+   * grant does.
+   */
   async #look(volumeId: string, memory: PathMemory): Promise<MendingWorld | undefined> {
     const { worlds } = this.#parts;
     const glance = await worlds.reported(volumeId);
     if (glance === undefined) return undefined;
     const seen = this.#recalled(glance, memory);
-    if (planMending(seen).kind === 'done') return undefined;
-    const world = await worlds.consumer(volumeId, { filesystem: { kind: 'unprobed' }, waitedMs: 0, paths: [] });
-    return world === undefined ? undefined : this.#recalled(world, memory);
+    const plan = planMending(seen);
+    if (plan.kind === 'done') return undefined;
+    if (plan.kind !== 'steps') return seen;
+    try {
+      const world = await worlds.consumer(volumeId, { filesystem: { kind: 'unprobed' }, waitedMs: 0, paths: [] });
+      return world === undefined ? undefined : this.#recalled(world, memory);
+    } catch (error) {
+      if (!plan.steps.every(({ kind }) => WITHOUT_RECORD.has(kind))) throw error;
+      this.#parts.around.log.warn('mending from the cache', { volumeId, error: errorFields(error) });
+      return seen;
+    }
   }
 
   #recalled(world: ConsumerWorld, memory: PathMemory): MendingWorld {
@@ -76,14 +94,16 @@ export class VolumeMender {
   }
 }
 
+/** Afterwards: only what was done counts, and what was not rests. */
 async function remembering(memory: PathMemory, step: MendStep, act: () => Promise<void>): Promise<void> {
-  if (step.kind === 'reloadGuard') memory.reloaded(step.partitionUUID);
-  if (step.kind !== 'connect') return act();
+  const partitionUUID = 'partitionUUID' in step ? step.partitionUUID : undefined;
   try {
     await act();
-    memory.reached(step.partitionUUID);
   } catch (error) {
-    memory.unreachable(step.partitionUUID);
+    if (partitionUUID !== undefined && TRIED.has(step.kind)) memory.failed(partitionUUID);
     throw error;
   }
+  if (partitionUUID === undefined) return;
+  if (step.kind === 'reloadGuard') memory.reloaded(partitionUUID);
+  else if (TRIED.has(step.kind)) memory.reached(partitionUUID);
 }

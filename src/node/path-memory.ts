@@ -1,10 +1,12 @@
 /** What the mender of one volume remembers of its members' paths between two looks; PARTUUIDs are the keys. Lost with the process. */
+import type { WithoutPath } from '../plan/mending.ts';
 import type { MendingWorld } from '../plan/world.ts';
 
-/** A guard that was reloaded and failed again within this time, so often in a row, has a bad drive behind it (SPEC §7.3). */
-const AGAIN_WITHIN_MS = 2000;
+/** So often may a path fail right after it was mended, with a connection that lives, before its drive counts as bad (SPEC §7.3). */
 const FAILING_AFTER = 3;
-/** How long a holder that could not be reached is left alone: doubled each time, up to this. */
+/** A path that held for so long is well again. */
+const WELL_AFTER_MS = 60_000;
+/** How long what was tried in vain is left alone: doubled each time, up to this. */
 const FIRST_REST_MS = 1000;
 const LONGEST_REST_MS = 10_000;
 
@@ -17,7 +19,8 @@ export class PathMemory {
   readonly #now: () => number;
   readonly #random: () => number;
   readonly #lostSince = new Map<string, number>();
-  readonly #reloads = new Map<string, { readonly at: number; readonly inARow: number }>();
+  /** Times that a guard was given its path again, without a break of the connection between them. */
+  readonly #reloads = new Map<string, { readonly at: number; readonly count: number }>();
   readonly #rests = new Map<string, Rest>();
 
   /** `now`: monotonic milliseconds. `random`: 0…1. */
@@ -27,22 +30,28 @@ export class PathMemory {
   }
 
   /** These have no path now; every other one has. */
-  see(withoutPath: readonly string[]): void {
+  see(withoutPath: readonly WithoutPath[]): void {
+    const lost = new Set(withoutPath.map(({ partitionUUID }) => partitionUUID));
     for (const partitionUUID of this.#lostSince.keys()) {
-      if (!withoutPath.includes(partitionUUID)) this.#lostSince.delete(partitionUUID);
+      if (!lost.has(partitionUUID)) this.#lostSince.delete(partitionUUID);
     }
-    for (const partitionUUID of withoutPath) {
+    for (const { partitionUUID, isConnected } of withoutPath) {
       if (!this.#lostSince.has(partitionUUID)) this.#lostSince.set(partitionUUID, this.#now());
+      if (!isConnected) this.#reloads.delete(partitionUUID);
+    }
+    for (const [partitionUUID, { at }] of this.#reloads) {
+      if (!lost.has(partitionUUID) && this.#now() - at > WELL_AFTER_MS) this.#reloads.delete(partitionUUID);
     }
   }
 
   reloaded(partitionUUID: string): void {
-    const last = this.#reloads.get(partitionUUID);
-    const isAgain = last !== undefined && this.#now() - last.at < AGAIN_WITHIN_MS;
-    this.#reloads.set(partitionUUID, { at: this.#now(), inARow: isAgain ? last.inARow + 1 : 1 });
+    const count = (this.#reloads.get(partitionUUID)?.count ?? 0) + 1;
+    this.#reloads.set(partitionUUID, { at: this.#now(), count });
+    if (count > 1) this.failed(partitionUUID);
   }
 
-  unreachable(partitionUUID: string): void {
+  /** What was tried for this member did not help. */
+  failed(partitionUUID: string): void {
     const last = this.#rests.get(partitionUUID);
     const ms = Math.min(LONGEST_REST_MS, last === undefined ? FIRST_REST_MS : last.ms * 2);
     this.#rests.set(partitionUUID, { until: this.#now() + ms * (0.75 + this.#random() / 2), ms });
@@ -54,9 +63,7 @@ export class PathMemory {
 
   recall(): Pick<MendingWorld, 'lostMs' | 'failing' | 'resting'> {
     const now = this.#now();
-    const failing = [...this.#reloads].filter(
-      ([, { at, inARow }]) => inARow >= FAILING_AFTER && now - at < AGAIN_WITHIN_MS,
-    );
+    const failing = [...this.#reloads].filter(([, { count }]) => count >= FAILING_AFTER);
     return {
       lostMs: Object.fromEntries([...this.#lostSince].map(([partitionUUID, since]) => [partitionUUID, now - since])),
       failing: failing.map(([partitionUUID]) => partitionUUID),

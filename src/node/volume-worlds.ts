@@ -68,6 +68,7 @@ export function addressesOf(node: NodeInfo): { readonly tcp: string; readonly rd
 
 export class VolumeWorlds {
   readonly #parts: WorldParts;
+  readonly #lastAddresses = new Map<string, ReturnType<typeof addressesOf>>();
 
   constructor(parts: WorldParts) {
     this.#parts = parts;
@@ -109,7 +110,8 @@ export class VolumeWorlds {
   async reported(volumeId: string): Promise<ConsumerWorld | undefined> {
     const volume = this.#parts.volumes.get(volumeId);
     if (volume === undefined) return undefined;
-    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [], addresses: {}, withStamps: false };
+    const addresses = this.#knownAddresses(volume);
+    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [], addresses, withStamps: false };
     const { kernel, me, startGraceMs } = this.#parts;
     return observeConsumer(kernel, await this.#parts.look.take(), volume, { me, startGraceMs, ...look });
   }
@@ -170,12 +172,28 @@ export class VolumeWorlds {
   }
 
   async #addresses(volume: MeshStorVolume): Promise<ConsumerWorld['addresses']> {
+    const nodes = await Promise.all(this.#otherHolders(volume).map((name) => this.#parts.nodes.read(name)));
+    const found = nodes
+      .filter((node) => node !== undefined)
+      .map((node) => [node.metadata.name, addressesOf(node)] as const);
+    for (const [name, addresses] of found) this.#lastAddresses.set(name, addresses);
+    return Object.fromEntries(found);
+  }
+
+  /** As they were when somebody asked last: for looks that cost no request. */
+  #knownAddresses(volume: MeshStorVolume): ConsumerWorld['addresses'] {
+    return Object.fromEntries(
+      this.#otherHolders(volume).flatMap((name) => {
+        const addresses = this.#lastAddresses.get(name);
+        return addresses === undefined ? [] : [[name, addresses] as const];
+      }),
+    );
+  }
+
+  #otherHolders(volume: MeshStorVolume): readonly string[] {
     const holders = new Set((volume.status?.partitions ?? []).map((partition) => partition.nodeID));
     holders.delete(this.#parts.me.nodeName);
-    const nodes = await Promise.all([...holders].map((name) => this.#parts.nodes.read(name)));
-    return Object.fromEntries(
-      nodes.filter((node) => node !== undefined).map((node) => [node.metadata.name, addressesOf(node)]),
-    );
+    return [...holders];
   }
 }
 

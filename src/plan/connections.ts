@@ -2,7 +2,7 @@
 import { RDMA_PORT, TCP_PORT, legNameFor, namespaceUuidFor, subsystemNqnFor } from '../api/names.ts';
 import type { NvmeConnectOptions } from '../api/kernel.ts';
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
-import type { StageStep } from './steps.ts';
+import type { PreparationStep } from './steps.ts';
 import { describeMember, isHealthyGuard } from './view.ts';
 import type { ConsumerWorld, ImportSeen, LegSeen } from './world.ts';
 
@@ -17,7 +17,7 @@ const IO_QUEUES = 4;
  */
 export type MemberWay =
   | { readonly kind: 'ready'; readonly leg: LegSeen }
-  | { readonly kind: 'steps'; readonly steps: readonly StageStep[]; readonly quick: boolean }
+  | { readonly kind: 'steps'; readonly steps: readonly PreparationStep[]; readonly quick: boolean }
   /** `isLost`: waiting does not help, the holder's kernel is another one: what its drive had acknowledged may be gone (SPEC §7.2). */
   | { readonly kind: 'wait'; readonly reason: string; readonly isLost?: true };
 
@@ -31,11 +31,11 @@ const waiting = (entry: PartitionStatus, why: string): Extract<MemberWay, { kind
   reason: `${describeMember(entry)}: ${why}`,
 });
 
-const quickly = (...steps: readonly StageStep[]): MemberWay => ({ kind: 'steps', steps, quick: true });
+const quickly = (...steps: readonly PreparationStep[]): MemberWay => ({ kind: 'steps', steps, quick: true });
 
-type GuardOver = Extract<StageStep, { kind: 'createGuard' }>['over'];
+type GuardOver = Extract<PreparationStep, { kind: 'createGuard' }>['over'];
 
-function createGuard(entry: PartitionStatus, epoch: number, over: GuardOver): StageStep {
+function createGuard(entry: PartitionStatus, epoch: number, over: GuardOver): PreparationStep {
   const { partitionUUID, sizeBytes } = entry;
   return { kind: 'createGuard', partitionUUID, epoch, name: legNameFor(partitionUUID, epoch), sizeBytes, over };
 }
@@ -54,7 +54,7 @@ function existingGuard(
   over: GuardOver,
 ): MemberWay {
   const again = createGuard(entry, leg.epoch, over);
-  const remove: StageStep = { kind: 'removeLeg', name: leg.name };
+  const remove: PreparationStep = { kind: 'removeLeg', name: leg.name };
   if (leg.kind === 'linear') return waiting(entry, `its holder has not removed the claim ${leg.name} yet`);
   if (leg.kind === 'empty') return quickly(remove, again);
   if (leg.namespaceUUID !== under.namespaceUUID) {
@@ -87,7 +87,7 @@ function localWay(
   return existingGuard(world, entry, leg, under, under);
 }
 
-function connectStep(world: ConsumerWorld, entry: PartitionStatus, nqn: string): StageStep | undefined {
+function connectStep(world: ConsumerWorld, entry: PartitionStatus, nqn: string): PreparationStep | undefined {
   const address = world.addresses[entry.nodeID];
   if (address === undefined) return undefined;
   const overRdma = entry.transport === 'rdma' && address.rdma !== undefined;
@@ -147,7 +147,7 @@ export function wayOf(world: ConsumerWorld, status: VolumeStatus, entry: Partiti
 }
 
 /** Steps of those members that have some. */
-export function stepsOf(members: readonly Member[]): readonly StageStep[] {
+export function stepsOf(members: readonly Member[]): readonly PreparationStep[] {
   return members.flatMap(({ way }) => (way.kind === 'steps' ? way.steps : []));
 }
 

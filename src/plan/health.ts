@@ -60,7 +60,12 @@ export function droppedMembers(world: ConsumerWorld): readonly DroppedMember[] {
     if (entry.state !== 'Synced' && entry.state !== 'Syncing') return [];
     const isDropped = member === undefined ? entry.state === 'Synced' : member.faulty;
     if (!isDropped) return [];
-    return [{ partitionUUID: entry.partitionUUID, faulty: member?.faulty === true }];
+    // MD marks a member faulty, too, whose guard was told to let it fail: its path is gone, not its drive.
+    const leg = world.legs.find(
+      (seen) => seen.partitionUUID === entry.partitionUUID && seen.epoch === volume.status?.attachmentEpoch,
+    );
+    const isPathLost = leg?.kind === 'guard' && leg.pathState === 'failed';
+    return [{ partitionUUID: entry.partitionUUID, faulty: member?.faulty === true && !isPathLost }];
   });
 }
 

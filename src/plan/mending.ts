@@ -6,7 +6,7 @@
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { Member } from './connections.ts';
 import { stepsOf, waitsOf, wayOf } from './connections.ts';
-import { inSyncMembers } from './health.ts';
+import { droppedMembers, inSyncMembers } from './health.ts';
 import { planReturn } from './returning.ts';
 import { refuseByObject } from './staging.ts';
 import { flagSteps } from './start.ts';
@@ -52,11 +52,21 @@ function waysOf(world: ConsumerWorld, found: Serving): readonly Member[] {
     .map(({ entry }) => ({ entry, way: wayOf(world, found.status, entry) }));
 }
 
+export interface WithoutPath {
+  readonly partitionUUID: string;
+  /** Its drive, or the connection to it, is there: only the guard has given the path up. */
+  readonly isConnected: boolean;
+}
+
 /** Members of the array that have no path now. Whoever mends remembers since when. */
-export function membersWithoutPath(world: ConsumerWorld): readonly string[] {
+export function membersWithoutPath(world: ConsumerWorld): readonly WithoutPath[] {
   const found = serving(world);
   if (found === undefined) return [];
-  return waysOf(world, found).flatMap(({ entry, way }) => (way.kind === 'ready' ? [] : [entry.partitionUUID]));
+  return waysOf(world, found).flatMap(({ entry, way }) => {
+    if (way.kind === 'ready') return [];
+    const isConnected = way.kind === 'steps' && way.steps.some(({ kind }) => kind === 'reloadGuard');
+    return [{ partitionUUID: entry.partitionUUID, isConnected }];
+  });
 }
 
 function legOf(world: ConsumerWorld, { attachmentEpoch }: VolumeStatus, partitionUUID: string): LegSeen | undefined {
@@ -126,21 +136,30 @@ function planLoss(world: MendingWorld, found: Serving, members: readonly Member[
 const stepsOrNothing = (steps: readonly MendStep[]): Plan<MendStep> | undefined =>
   steps.length === 0 ? undefined : { kind: 'steps', steps };
 
+/** What was tried in vain a moment ago rests. */
+function repairs(world: MendingWorld, members: readonly Member[]): readonly MendStep[] {
+  return stepsOf(members.filter(({ entry }) => !world.resting.includes(entry.partitionUUID)));
+}
+
+/** Losses: only when all that MD has dropped by itself is on record, else a start could take for the truth what lacks a write. */
+function planLosses(world: MendingWorld, found: Serving, members: readonly Member[]): readonly MendStep[] {
+  if (droppedMembers(world).length > 0) return [];
+  const removal = planRemoval(world, found);
+  return removal.length > 0 ? removal : planLoss(world, found, members);
+}
+
 /** `done` for whatever is not this node's to mend. */
 export function planMending(world: MendingWorld): Plan<MendStep> {
   const found = serving(world);
   if (found === undefined) return { kind: 'done' };
-  const removal = stepsOrNothing(planRemoval(world, found));
-  if (removal !== undefined) return removal;
+  const { status, array } = found;
   const members = waysOf(world, found);
-  const loss = stepsOrNothing(planLoss(world, found, members));
-  if (loss !== undefined) return loss;
-  const repairs = stepsOrNothing(stepsOf(members) as readonly MendStep[]);
-  if (repairs !== undefined) return repairs;
+  const first = stepsOrNothing(planLosses(world, found, members)) ?? stepsOrNothing(repairs(world, members));
+  if (first !== undefined) return first;
   const waits = sortedBy(waitsOf(members), (reason) => reason);
-  if (waits.length > 0 || isAnotherStuck(world, found, undefined)) {
-    return wait(waits.length > 0 ? waits.join('; ') : 'a guard of the array holds I/O back');
-  }
-  const flags = stepsOrNothing(flagSteps(world, found.status, found.array) as readonly MendStep[]);
-  return flags ?? planReturn(world, found.status, found.array);
+  if (waits.length > 0) return wait(waits.join('; '));
+  if (isAnotherStuck(world, found, undefined)) return wait('a guard of the array holds I/O back');
+  if (droppedMembers(world).length > 0) return wait('what MD has dropped is not on record yet');
+  if (array.syncAction === 'frozen') return { kind: 'steps', steps: [{ kind: 'thawArray', array: array.name }] };
+  return stepsOrNothing(flagSteps(world, status, array)) ?? planReturn(world, status, array);
 }

@@ -235,8 +235,8 @@ function startedEntry(
   }
   const isMissing = record.missing.includes(entry.partitionUUID);
   const next = isMissing ? { ...moved(volume, entry, 'Missing', 'consumer', now), missingEpoch: epoch } : entry;
-  // Dropped earlier under this very epoch: the guard that could prove what it holds went with the array of that time.
-  const isUnproven = !isMissing && entry.state === 'Missing' && entry.missingEpoch === epoch;
+  // It was dropped in use before: the guard that could prove what it holds went with the array of that time.
+  const isUnproven = next.state === 'Missing' && entry.missingEpoch !== undefined;
   const isStale = isUnproven || (record.missingAreStale && STALE_WHEN_UNCLEAN.has(next.state));
   return isStale ? { ...next, stale: true } : next;
 }

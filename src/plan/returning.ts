@@ -3,7 +3,7 @@ import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { Member } from './connections.ts';
 import { stepsOf, waitsOf, wayOf } from './connections.ts';
 import type { MendStep } from './steps.ts';
-import { mdSlotOf, memberEntries, wait } from './view.ts';
+import { describeMember, mdSlotOf, memberEntries, wait } from './view.ts';
 import type { ArraySeen, ConsumerWorld, LegSeen, MendingWorld, Plan } from './world.ts';
 
 /** Members that belong into the array and are not in it. A `Faulty` one does not come back: another one takes its place. */
@@ -50,19 +50,22 @@ function isNextSlot(world: ConsumerWorld, array: ArraySeen, entry: PartitionStat
   return Array.from({ length: wanted }, (_, slot) => slot).every((slot) => taken.has(slot));
 }
 
-function joinSteps(array: ArraySeen, entry: PartitionStatus, leg: LegSeen): readonly MendStep[] {
+function joinSteps(
+  { volume }: ConsumerWorld,
+  status: VolumeStatus,
+  array: ArraySeen,
+  entry: PartitionStatus,
+  leg: LegSeen,
+): readonly MendStep[] {
   const { partitionUUID } = entry;
+  const { attachmentEpoch: epoch, attachmentID } = status;
   return [
     ...(entry.state === 'Missing' ? [{ kind: 'recordReturning' as const, partitionUUID }] : []),
     ...(entry.stale === true ? [{ kind: 'wipeSuperblocks' as const, legs: [leg.path] }] : []),
-    { kind: 'addMember', array: array.path, leg: leg.path },
+    // The members that were there at the start have theirs.
+    { kind: 'writeStamps', legs: [leg.path], volumeUUID: volume.spec.volumeUUID, epoch, attachmentID },
+    { kind: 'addMember', partitionUUID, array: array.path, leg: leg.path },
   ];
-}
-
-/** Steps towards the members' holders, but for those that were tried in vain a moment ago. */
-function approach(world: MendingWorld, members: readonly Member[]): readonly MendStep[] {
-  const due = members.filter(({ entry }) => !world.resting.includes(entry.partitionUUID));
-  return stepsOf(due) as readonly MendStep[];
 }
 
 export function planReturn(world: MendingWorld, status: VolumeStatus, array: ArraySeen): Plan<MendStep> {
@@ -72,15 +75,18 @@ export function planReturn(world: MendingWorld, status: VolumeStatus, array: Arr
   if (doubtful !== undefined) {
     return { kind: 'steps', steps: [{ kind: 'recordStale', partitionUUID: doubtful.partitionUUID }] };
   }
-  const members = out.map((entry): Member => ({ entry, way: wayOf(unused(world), status, entry) }));
-  const steps = approach(world, members);
+  // Whoever was tried in vain a moment ago rests.
+  const due = out.filter(({ partitionUUID }) => !world.resting.includes(partitionUUID));
+  const members = due.map((entry): Member => ({ entry, way: wayOf(unused(world), status, entry) }));
+  const steps = stepsOf(members);
   if (steps.length > 0) return { kind: 'steps', steps };
   // One at a time, and not beside another copying: what MD reads from must be certain.
   const isQuiet = array.syncAction === 'idle' && array.resyncPending !== true;
   for (const { entry, way } of isQuiet ? members : []) {
     if (way.kind === 'ready' && isNextSlot(world, array, entry)) {
-      return { kind: 'steps', steps: joinSteps(array, entry, way.leg) };
+      return { kind: 'steps', steps: joinSteps(world, status, array, entry, way.leg) };
     }
   }
-  return wait([...waitsOf(members), ...(isQuiet ? [] : [`array ${array.name} is copying`])].join('; '));
+  const waits = [...waitsOf(members), ...(isQuiet ? [] : [`array ${array.name} is copying`])];
+  return wait(waits.length > 0 ? waits.join('; ') : `${out.map(describeMember).join(', ')}: tried again later`);
 }

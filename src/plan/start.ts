@@ -4,7 +4,7 @@ import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { Member } from './connections.ts';
 import { readyLegs, stepsOf, waitsOf, wayOf } from './connections.ts';
 import { inSyncMembers } from './health.ts';
-import type { StageStep, StartRecord } from './steps.ts';
+import type { FlagStep, StageStep, StartRecord } from './steps.ts';
 import {
   columnOfEntry,
   describeMember,
@@ -102,10 +102,10 @@ function startRecord(world: ConsumerWorld, status: VolumeStatus, array: ArraySee
 }
 
 /** Remote members are write-mostly, the local one is not; MD knows the flag in RAID1 only. */
-export function flagSteps(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen): readonly StageStep[] {
+export function flagSteps(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen): readonly FlagStep[] {
   if (world.volume.spec.drivesPerCopy > 1) return [];
   const nodes = new Map(memberEntries(status).map(({ partitionUUID, nodeID }) => [partitionUUID, nodeID]));
-  return sortedBy(array.members, ({ device }) => device).flatMap((member): readonly StageStep[] => {
+  return sortedBy(array.members, ({ device }) => device).flatMap((member): readonly FlagStep[] => {
     const node = member.partitionUUID === undefined ? undefined : nodes.get(member.partitionUUID);
     if (node === undefined || member.faulty) return [];
     const value = node !== world.me.nodeName;

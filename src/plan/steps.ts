@@ -74,8 +74,8 @@ export interface StartRecord {
   readonly missingAreStale: boolean;
 }
 
-/** A plan with `connect`, `createGuard`, `removeLeg` or `reloadGuard` has nothing else: one member that fails fails alone. */
-export type StageStep =
+/** Bring one member to its guard. A plan with one of these has nothing else: one member that fails fails alone. */
+export type PreparationStep =
   | { readonly kind: 'connect'; readonly partitionUUID: string; readonly options: NvmeConnectOptions }
   /** Guard over a remote namespace (found by NQN and nsid, waited for) or over the local partition. */
   | {
@@ -96,8 +96,20 @@ export type StageStep =
       readonly partitionUUID: string;
       readonly sizeBytes: number;
       readonly path: string;
-    }
-  /** Before birth only: the first MiB of each leg is zeroed. */
+    };
+
+/** Of a running array. */
+export interface FlagStep {
+  readonly kind: 'setWriteMostly';
+  readonly array: string;
+  readonly member: string;
+  readonly value: boolean;
+}
+
+export type StageStep =
+  | PreparationStep
+  | FlagStep
+  /** The first MiB of each leg is zeroed: before the birth, and of a member that comes back stale. */
   | { readonly kind: 'wipeSuperblocks'; readonly legs: readonly string[] }
   | {
       readonly kind: 'createArray';
@@ -129,7 +141,6 @@ export type StageStep =
   | { readonly kind: 'recordBirth'; readonly partitionUUIDs: readonly string[] }
   | { readonly kind: 'recordStart'; readonly record: StartRecord }
   | { readonly kind: 'makeWritable'; readonly array: string }
-  | { readonly kind: 'setWriteMostly'; readonly array: string; readonly member: string; readonly value: boolean }
   | { readonly kind: 'probeFilesystem'; readonly array: string }
   | {
       readonly kind: 'makeFilesystem';
@@ -157,14 +168,12 @@ export type StageStep =
  * planned while a guard of the array holds I/O back: it would hang (SPEC §7.10).
  */
 export type MendStep =
-  | Extract<
-      StageStep,
-      {
-        kind:
-          'connect' | 'createGuard' | 'removeLeg' | 'reloadGuard' | 'wipeSuperblocks' | 'setWriteMostly' | 'failGuard';
-      }
-    >
-  /** Before its guard may fail: `Missing`, or `Faulty`. `stale`: its holder has restarted, it comes back only wiped. */
+  | PreparationStep
+  | FlagStep
+  | Extract<StageStep, { kind: 'wipeSuperblocks' | 'writeStamps' | 'failGuard' }>
+  /** `frozen`, as an mdadm leaves it that was killed while it added a member, becomes `idle`: MD goes on copying. */
+  | { readonly kind: 'thawArray'; readonly array: string }
+  /** Before its guard may fail: `Missing`, or `Faulty`. `stale`: its drive may have lost what it had acknowledged. */
   | {
       readonly kind: 'recordLost';
       readonly partitionUUID: string;
@@ -177,7 +186,7 @@ export type MendStep =
   | { readonly kind: 'recordReturning'; readonly partitionUUID: string }
   | { readonly kind: 'failMember' | 'removeMember'; readonly array: string; readonly member: string }
   /** By the bitmap if it still has the array's superblock, else in full. */
-  | { readonly kind: 'addMember'; readonly array: string; readonly leg: string };
+  | { readonly kind: 'addMember'; readonly partitionUUID: string; readonly array: string; readonly leg: string };
 
 export type UnstageStep =
   | { readonly kind: 'unmount'; readonly target: string }

@@ -94,7 +94,9 @@ describe('a staged volume whose holder is gone for long', () => {
   afterEach(() => cluster.stop());
 
   const statesOf = (): Record<string, string> =>
-    Object.fromEntries((cluster.volume(volumeId)?.status?.partitions ?? []).map(({ nodeID, state }) => [nodeID, state]));
+    Object.fromEntries(
+      (cluster.volume(volumeId)?.status?.partitions ?? []).map(({ nodeID, state }) => [nodeID, state]),
+    );
   const write = async (): Promise<void> => {
     const [array] = await cluster.fake('node1').kernel.mdArrays();
     await cluster.fake('node1').kernel.writeBytes(array?.path ?? 'none', 64 * MIB, MARK);

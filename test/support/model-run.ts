@@ -192,7 +192,7 @@ export function mend(cluster: ModelCluster, late: boolean, life: Life = forever(
     planTwice(cluster, () => {
       const world = cluster.consumerWorld(node, false);
       const lostMs = Object.fromEntries(
-        membersWithoutPath(world).map((partitionUUID) => [partitionUUID, late ? 60_000 : 0]),
+        membersWithoutPath(world).map(({ partitionUUID }) => [partitionUUID, late ? 60_000 : 0]),
       );
       return planMending({ ...world, lostMs, dropGraceMs: 1000, failing: [], resting: [] });
     });

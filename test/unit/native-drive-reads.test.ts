@@ -29,7 +29,7 @@ class Drives {
       return new Promise((resolve) => this.pending.push({ path, answer: resolve }));
     };
     const addon = { ...base, readGpt: read, signatures: read, ...operations } as unknown as RawAddon;
-    const limits = { driveReadMs: LIMIT_MS, ownThreadMs: LIMIT_MS, heldBackMs: LIMIT_MS };
+    const limits = { driveReadMs: LIMIT_MS, ownThreadMs: LIMIT_MS };
     this.kernel = createKernel({ addon, poolSize, limits });
   }
 }
@@ -218,19 +218,5 @@ describe('native facade: a removal of an export that hangs', () => {
     finish();
     await soon();
     expect(kernel.inFlight()).to.have.length(4);
-  });
-});
-
-describe('native facade: an array whose stop waits for a guard', () => {
-  it('is given up with ETIMEDOUT while the stop goes on', async () => {
-    let finish = (): void => undefined;
-    const stopMdArray = (): Promise<void> => new Promise((resolve) => (finish = resolve));
-    const { kernel } = new Drives({ stopMdArray });
-    const error = await failureOf(kernel.stopMdArray('md127'));
-    expect(error).to.include({ code: 'ETIMEDOUT', syscall: 'ioctl STOP_ARRAY', path: 'md127' });
-    expect(kernel.inFlight().map(({ op }) => op)).to.deep.equal(['stopMdArray']);
-    finish();
-    await soon();
-    expect(kernel.inFlight()).to.deep.equal([]);
   });
 });
