@@ -124,12 +124,7 @@ describe('a controller that is killed in the middle of a call', function () {
       killed ??= victim.kill();
       return false;
     };
-    const outcome = await kind
-      .call(name)(victim.csi)
-      .then(
-        () => 'answered',
-        (error: unknown) => String(error),
-      );
+    const outcome = await untilAnswered(victim, kind.call(name), () => killed !== undefined);
     // What its reconciler does after the answer belongs to the end of a volume.
     if (kind.after === 'gone' && killed === undefined) {
       const isOver = () => replicas.history.livesOf(name).every((life) => life.isOver);
