@@ -13,7 +13,14 @@ const WRITE_LIMIT_MS = 120_000;
 /** One record, on disk when the command ends. */
 const record = (path: string, text: string): string => `echo '${text}' >> ${path}/records && sync ${path}/records`;
 
-const guards = (machine: Machine): Promise<string> => machine.run('dmsetup table --target multipath; dmsetup status');
+/** What the guards are, and where the threads of the node process wait. */
+const guards = (machine: Machine): Promise<string> =>
+  machine.run(
+    `dmsetup table --target multipath; dmsetup status; cat /proc/mdstat
+     for task in /proc/$(pgrep -of 'meshstor.mjs node')/task/*; do
+       echo "$(cat $task/comm) $(cat $task/wchan)"; head -4 $task/stack; done
+     node -e 'fetch("http://127.0.0.1:9810/metrics").then((r) => r.text()).then((t) => console.log(t))' | grep -v '^#' | head -150`,
+  );
 
 /** No member may have a bad-block log (SPEC §7.3), which mdadm gives to new members unless told otherwise. */
 async function checkMembers(machine: Machine): Promise<void> {
@@ -81,7 +88,7 @@ async function restarted({ cluster }: ScenarioContext, driver: Driver, volume: P
 
 async function run(context: ScenarioContext): Promise<void> {
   const { step, cluster, note } = context;
-  await withDriver(context, {}, async (driver) => {
+  await withDriver(context, { nodeEnv: { MESHSTOR_LOG_LEVEL: 'debug' } }, async (driver) => {
     const { deployment, kubelet } = driver;
     await untilUsable(deployment, cluster.nodes);
     const wanted = { name: 'heal', sizeBytes: 512 * MIB, consumer: 'node1' };
