@@ -1,9 +1,9 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { REPO_ROOT } from '../paths.ts';
+import { spawnBound } from '../processes.ts';
 
 const FOLDER = 'MESHSTOR_IMAGE_FOLDER';
 
@@ -29,10 +29,10 @@ export async function provideImage(print: (line: string) => void): Promise<void>
   const given = process.env[FOLDER];
   if (given !== undefined) return print(`the image in ${given}`);
   const script = join(REPO_ROOT, 'scripts', 'image.mjs');
-  const child = spawn(process.execPath, [script, '--local-base', '--rootfs'], {
-    cwd: REPO_ROOT,
+  const child = spawnBound(process.execPath, [script, '--local-base', '--rootfs'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  if (child.stdout === null) throw new Error('building the image: its output cannot be read');
   let last = '';
   const lines = createInterface({ input: child.stdout });
   lines.on('line', (line) => {
