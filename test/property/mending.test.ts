@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import type { ModelCluster } from '../support/model-cluster.ts';
-import { after, bringUp, mendingHistories, node, run, shapes } from '../support/model-history.ts';
+import { after, bringUp, lifeOf, mendingHistories, node, run, shapes } from '../support/model-history.ts';
 import { checkData, holdAll, mend, observe, stage, unstageOn } from '../support/model-run.ts';
 
 /** Everything works again, and the background work goes on for a while. */
@@ -94,11 +94,17 @@ describe('mending a staged volume', () => {
   it('trusts no member that was dropped before the array was stopped and started again under the same attachment', () => {
     const replicated = shapes.filter(({ copies }) => copies > 1);
     fc.assert(
-      fc.property(replicated, node, (shape, which) => {
+      fc.property(replicated, node, fc.integer({ min: 0, max: 6 }), (shape, which, steps) => {
         const cluster = after(shape, []);
         bringUp(cluster, 0);
         cluster.write();
         const gone = cluster.nodes.slice(1, shape.copies)[which % (shape.copies - 1)]!;
+        gone.up = false;
+        cluster.cut(gone);
+        mend(cluster, true);
+        // Back for a moment: the process is killed on the way, and so may be the return.
+        gone.up = true;
+        mend(cluster, true, lifeOf(steps, false));
         gone.up = false;
         cluster.cut(gone);
         mend(cluster, true);
@@ -111,7 +117,7 @@ describe('mending a staged volume', () => {
           states.every((state) => state === 'Synced'),
         );
       }),
-      { numRuns: 30 },
+      { numRuns: 60 },
     );
   });
 

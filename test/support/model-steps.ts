@@ -200,17 +200,21 @@ function mount(cluster: ModelCluster, node: ModelNode, step: Extract<StageStep, 
   });
 }
 
+/** Guards of the array that hold I/O back. */
+function stuckGuards({ array, legs }: ModelNode): ModelNode['legs'] {
+  const names = new Set(
+    (array?.members ?? [])
+      .filter(({ faulty }) => !faulty)
+      .map((member) => legNameFor(member.partitionUUID, member.epoch)),
+  );
+  return legs.filter((leg) => names.has(leg.name) && leg.pathState === 'failed' && leg.queues);
+}
+
 function stopArray(cluster: ModelCluster, node: ModelNode): void {
   must(node.mounts.length === 0, 'an array is stopped only when nothing is mounted');
   const { array } = node;
   if (array === undefined) return;
-  const stuck = node.legs.filter(
-    (leg) =>
-      array.members.some((member) => legNameFor(member.partitionUUID, member.epoch) === leg.name) &&
-      leg.pathState === 'failed' &&
-      leg.queues,
-  );
-  must(stuck.length === 0, 'an array is not stopped while a guard holds I/O back');
+  must(stuckGuards(node).length === 0, 'an array is not stopped while a guard holds I/O back');
   const isFenced = array.members.some(({ epoch }) => epoch !== cluster.status.attachmentEpoch);
   if (!isFenced && cluster.consumer === node) {
     for (const { partitionUUID, faulty } of array.members) {
@@ -321,10 +325,7 @@ export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: Sta
 export function applyUnstageStep(cluster: ModelCluster, node: ModelNode, step: UnstageStep): void {
   switch (step.kind) {
     case 'unmount':
-      must(
-        node.shutDown || !node.legs.some((leg) => leg.pathState === 'failed' && leg.queues),
-        'nothing is unmounted while a guard holds I/O back',
-      );
+      must(node.shutDown || stuckGuards(node).length === 0, 'nothing is unmounted while a guard holds I/O back');
       node.mounts = node.mounts.filter(({ mountPoint }) => mountPoint !== step.target);
       return;
     case 'shutdownFilesystem':
