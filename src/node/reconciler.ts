@@ -67,12 +67,13 @@ export class NodeVolumeReconciler {
     return status?.nodeName === me || (status?.partitions ?? []).some((partition) => partition.nodeID === me);
   }
 
-  /** Each duty whatever becomes of the others: a connection that fails keeps nobody else from being served. */
+  /**
+   * Each duty whatever becomes of the others: without the API nothing can be reported, and a path is given back all the same; a
+   * connection that fails keeps nobody else from being served.
+   */
   async reconcile(volumeId: string): Promise<{ readonly requeueAfterMs?: number }> {
-    // First: what MD has dropped must be known, whatever keeps this node from its other duties.
-    await this.#report(volumeId);
     const { mender, around } = this.#parts;
-    const duties = await Promise.allSettled([this.#hold(volumeId), mender.mend(volumeId)]);
+    const duties = await Promise.allSettled([mender.mend(volumeId), this.#report(volumeId), this.#hold(volumeId)]);
     const failures = duties.flatMap((duty) => (duty.status === 'rejected' ? [duty.reason as unknown] : []));
     for (const error of failures.slice(1)) around.log.warn('duty failed', { volumeId, error: errorFields(error) });
     if (failures.length > 0) throw failures[0];

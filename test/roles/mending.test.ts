@@ -58,6 +58,18 @@ describe('a staged volume whose path is lost', () => {
     expect(cluster.volume(volumeId)?.status?.partitions.map(({ state }) => state)).to.deep.equal(['Synced', 'Synced']);
   });
 
+  it('goes on without the API, too, when the path is back', async () => {
+    cluster.volumes.isDown = true;
+    cluster.fabric.cut('node1', 'node2');
+    const pending = await write();
+    cluster.fabric.expire();
+    cluster.fabric.heal('node1', 'node2');
+    await pending.ended;
+    const [array] = await cluster.fake('node1').kernel.mdArrays();
+    expect(array?.degraded).to.equal(0);
+    cluster.volumes.isDown = false;
+  });
+
   it('is unstaged in order once the path is back, and not through a guard that holds its writes', async () => {
     cluster.fabric.cut('node1', 'node2');
     cluster.fabric.expire();
