@@ -38,7 +38,7 @@ export class VolumeMender {
     this.#parts = parts;
   }
 
-  /** Says what it waits for; undefined when there is nothing to mend, or nothing that is this node's to mend. Rejects as `convergeOnce`. */
+  /** Says what the I/O of the volume waits for; undefined when it waits for nothing that this node could mend. Rejects as `convergeOnce`. */
   async mend(volumeId: string): Promise<string | undefined> {
     const { acts, around, volumes, worlds } = this.#parts;
     if (volumes.get(volumeId)?.status?.nodeName !== worlds.me.nodeName) {
@@ -62,7 +62,9 @@ export class VolumeMender {
       const entries = world?.volume.status?.partitions ?? [];
       return partitionUUID === undefined ? undefined : nameOfMember(partitionUUID, entries);
     };
-    return convergeOnce({ name: 'mend', volumeId, plan, act, memberOf }, around);
+    const waitsFor = await convergeOnce({ name: 'mend', volumeId, plan, act, memberOf }, around);
+    // A member that is out may be for days: the next pass is soon enough. I/O that is held back is looked after at once.
+    return memory.isWell ? undefined : waitsFor;
   }
 
   /**

@@ -44,6 +44,11 @@ export class PathMemory {
     }
   }
 
+  /** No member was seen without a path. */
+  get isWell(): boolean {
+    return this.#lostSince.size === 0;
+  }
+
   reloaded(partitionUUID: string): void {
     const count = (this.#reloads.get(partitionUUID)?.count ?? 0) + 1;
     this.#reloads.set(partitionUUID, { at: this.#now(), count });

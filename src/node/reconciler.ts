@@ -103,9 +103,12 @@ export class NodeVolumeReconciler {
       if (world === undefined || status === undefined || (world.array === undefined && status.mdState === '')) return;
       const seen = observeConsumer(world);
       const who = whoOf(world.me, world.volume);
+      const { now } = this.#parts.acts;
+      // By the cache first: a pass with nothing to tell costs no request.
+      if (recordReported(world.volume, who, seen, now()) === undefined) return;
       let change: ReturnType<typeof healthChange>;
       const after = await volumes.mutateStatus(volumeId, (current) => {
-        const next = recordReported(current, who, seen, this.#parts.acts.now());
+        const next = recordReported(current, who, seen, now());
         change = healthChange(current.status, next);
         return next;
       });

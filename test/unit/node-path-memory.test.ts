@@ -23,6 +23,7 @@ describe('what a mender remembers of its members', () => {
       { partitionUUID: B, isConnected: false },
     ]);
     expect(memory.recall().lostMs).to.deep.equal({ [A]: 700, [B]: 0 });
+    expect(memory.isWell).to.equal(false);
     memory.see([{ partitionUUID: B, isConnected: false }]);
     memory.see([{ partitionUUID: A, isConnected: false }]);
     expect(memory.recall().lostMs).to.deep.equal({ [A]: 0 });
