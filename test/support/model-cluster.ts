@@ -3,84 +3,22 @@
  * `model-steps.ts` carries out the planners' steps on it. Data is a version number for each partition: what was acknowledged
  * last, plus 0.5 when a write that nobody acknowledged got there.
  */
-import type { Stamp } from '../../src/api/layout.ts';
 import { hostIdFor, hostNqnFor } from '../../src/api/names.ts';
 import type { MeshStorVolume, PartitionStatus, VolumeStatus } from '../../src/api/volume.ts';
 import { deriveStatus } from '../../src/plan/lifecycle.ts';
-import type {
-  ConsumerWorld,
-  ExportSeen,
-  FilesystemSeen,
-  HolderWorld,
-  LegSeen,
-  MountSeen,
-  NodeIdentity,
-} from '../../src/plan/world.ts';
+import type { ConsumerWorld, FilesystemSeen, HolderWorld, NodeIdentity } from '../../src/plan/world.ts';
 import { MIB } from '../../src/support/units.ts';
 import { uuidV5 } from '../../src/support/uuid.ts';
+import type { ModelArray, ModelNode, ModelPartition } from './model-parts.ts';
 import type { Shape } from './model-volume.ts';
 import { newVolume, VOLUME_UUID } from './model-volume.ts';
 
+export type { ModelArray, ModelNode, ModelPartition } from './model-parts.ts';
 export type { Shape } from './model-volume.ts';
 export { NOW, VOLUME_UUID } from './model-volume.ts';
 
 export const STAGING = '/var/lib/kubelet/staging';
 export const TARGET = '/var/lib/kubelet/pods/a/mount';
-
-export interface ModelPartition {
-  readonly partitionUUID: string;
-  readonly sizeBytes: number;
-  zeroed: boolean;
-  stamp?: Stamp;
-  /** Superblock: which birth of the array it belongs to; undefined when wiped. */
-  birth?: number;
-  data: number;
-  /** MD's event count: grows on the members that stay when MD drops another one. The freshest win at an assembly. */
-  events: number;
-  /** The driver stopped an array that had dropped it: whatever is recorded, no start may use it again. */
-  lost?: boolean;
-  /** Its drive has writes in its cache that no clean stop has flushed. */
-  unflushed?: boolean;
-  /** Its node rebooted with such writes: what it holds equals no other member for certain. */
-  shaky?: boolean;
-}
-
-export interface ModelArray {
-  readonly name: string;
-  members: {
-    readonly partitionUUID: string;
-    readonly epoch: number;
-    writeMostly: boolean;
-    faulty: boolean;
-    /** MD is copying to it. */
-    recovering?: boolean;
-  }[];
-  readOnly: boolean;
-  resyncPending: boolean;
-  /** The start write of this assembly was made. */
-  recorded: boolean;
-  everWritable: boolean;
-}
-
-export interface ModelNode {
-  readonly name: string;
-  bootCount: number;
-  up: boolean;
-  readonly partitions: Map<string, ModelPartition>;
-  legs: LegSeen[];
-  exports: ExportSeen[];
-  /** NQN to holder. */
-  imports: {
-    readonly nqn: string;
-    readonly partitionUUID: string;
-    readonly epoch: number;
-    readonly attachmentID: string;
-    readonly holder: string;
-  }[];
-  array: ModelArray | undefined;
-  mounts: MountSeen[];
-  shutDown: boolean;
-}
 
 export class ModelCluster {
   readonly shape: Shape;
