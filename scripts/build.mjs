@@ -71,6 +71,12 @@ const quickStart = {
       contents: 'module.exports = { URL, URLSearchParams };',
       loader: 'js',
     }));
+    // grpc-js loads it for its own diagnostic services, when one is added to a server: nobody does.
+    build.onResolve({ filter: /^@grpc[/]proto-loader$/ }, () => ({ path: 'proto-loader', namespace: 'left-out' }));
+    build.onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({
+      contents: `throw new Error('${path} is not in the bundle');`,
+      loader: 'js',
+    }));
   },
 };
 
@@ -108,7 +114,10 @@ async function bundle() {
     minifySyntax: true,
     external: ['*.node'],
     banner: { js: hasShebang ? BANNER : `#!/usr/bin/env node\n${BANNER}` },
-    define: { 'process.env.MESHSTOR_VERSION': JSON.stringify(version) },
+    define: {
+      'process.env.MESHSTOR_VERSION': JSON.stringify(version),
+      'process.env.NODE_ENV': JSON.stringify('production'), // winston's dependencies bring coloured diagnostics otherwise
+    },
     plugins: [droppableClient, quickStart],
     logLevel: 'warning',
   });

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Writes src/csi/generated from proto/csi.proto: types for the messages and services, and the table of secret fields.
+// Writes src/csi/generated from proto/csi.proto: types for the messages and services, the descriptor of the services that
+// are served, and the table of secret fields.
 // With --check nothing is written: exit 1 and a list of files when what is there is stale. --out DIR for another place.
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
@@ -9,12 +10,13 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { format, resolveConfig } from 'prettier';
+import protobuf from 'protobufjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const proto = join(root, 'proto', 'csi.proto');
 const require = createRequire(import.meta.url);
 
-/** The same flags as `loadCsiPackage` in src/csi/proto.ts: types and run time must agree. */
+/** The same as `CONVERSION` in src/csi/proto.ts: types and run time must agree. */
 const FLAGS = [
   '--longs=String',
   '--enums=String',
@@ -31,15 +33,14 @@ async function generateTypes(outDir) {
 
 /** Request messages and those of their fields that carry `csi_secret`. */
 async function secretFields() {
-  const { parse, Type } = createRequire(require.resolve('@grpc/proto-loader'))('protobufjs');
-  const parsed = parse(await readFile(proto, 'utf8')).root.lookup('csi.v1');
+  const parsed = protobuf.parse(await readFile(proto, 'utf8')).root.lookup('csi.v1');
   const requests = new Set();
   for (const service of parsed.nestedArray) {
     for (const method of service.methodsArray ?? []) requests.add(method.requestType);
   }
   const table = {};
   const visit = (scope, path) => {
-    for (const type of scope.nestedArray.filter((nested) => nested instanceof Type)) {
+    for (const type of scope.nestedArray.filter((nested) => nested instanceof protobuf.Type)) {
       const name = [...path, type.name].join('.');
       const fields = type.fieldsArray.filter((field) => field.options?.['(csi_secret)'] === true);
       if (fields.length > 0 && !requests.has(name)) {
@@ -57,6 +58,58 @@ async function secretFields() {
   ].join('\n');
 }
 
+/** The services of which this driver serves methods. */
+const SERVED = ['Identity', 'Controller', 'Node'];
+
+function parsedProto() {
+  const parsed = new protobuf.Root();
+  const bundled = dirname(require.resolve('protobufjs/package.json'));
+  parsed.resolvePath = (_origin, target) => (target.startsWith('google/') ? join(bundled, target) : target);
+  parsed.loadSync(proto);
+  parsed.resolveAll();
+  return parsed;
+}
+
+/** Leaves CSI's own options out: they are read at build time, below. */
+function withoutCsiOptions(name, value) {
+  if (name === 'parsedOptions' || name === 'valuesOptions') return undefined;
+  const isOptions = name === 'options' && Object.keys(value).every((option) => option.startsWith('('));
+  return isOptions ? undefined : value;
+}
+
+/** Those services and every message and enum that they reach, in the JSON form of protobufjs (INamespace). */
+function servedDescriptor() {
+  const parsed = parsedProto();
+  const kept = new Map();
+  const keep = (object) => {
+    if (object === null || kept.has(object)) return;
+    if (object.parent instanceof protobuf.Type) return keep(object.parent); // it comes with the message around it
+    kept.set(object, object.toJSON());
+    for (const method of object.methodsArray ?? []) {
+      keep(method.resolvedRequestType);
+      keep(method.resolvedResponseType);
+    }
+    keepFieldsOf(object);
+  };
+  const keepFieldsOf = (type) => {
+    for (const field of type.fieldsArray ?? []) keep(field.resolvedType);
+    for (const nested of type.nestedArray ?? []) keepFieldsOf(nested);
+  };
+  for (const name of SERVED) keep(parsed.lookupService(`csi.v1.${name}`));
+  const top = {};
+  for (const [object, json] of [...kept].sort(([a], [b]) => a.fullName.localeCompare(b.fullName))) {
+    const path = object.fullName.slice(1).split('.');
+    const name = path.pop();
+    const scope = path.reduce((into, part) => ((into[part] ??= { nested: {} }), into[part].nested), top);
+    scope[name] = json;
+  }
+  return [
+    '/** What src/csi/proto.ts builds messages and services from: parsed here and not at every start. */',
+    `export const CSI_DESCRIPTOR: object = ${JSON.stringify({ nested: top }, withoutCsiOptions)};`,
+    '',
+  ].join('\n');
+}
+
 async function filesUnder(directory) {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true });
   const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
@@ -68,6 +121,7 @@ async function generate() {
   try {
     await generateTypes(scratch);
     await writeFile(join(scratch, 'secret-fields.ts'), await secretFields());
+    await writeFile(join(scratch, 'descriptor.ts'), servedDescriptor());
     const config = await resolveConfig(join(root, 'package.json'));
     const made = new Map();
     for (const path of await filesUnder(scratch)) {

@@ -1,20 +1,45 @@
-import { join } from 'node:path';
-import { loadPackageDefinition } from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
-import { packageRoot } from '../support/package-root.ts';
-import type { ProtoGrpcType } from './generated/csi.ts';
+/** The services of proto/csi.proto for a server, as src/csi/generated describes them. */
+import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
+import type { IConversionOptions, INamespace, Method, Type } from 'protobufjs';
+// Without the parser, which only the generation needs: a role serves half a second of a slow machine earlier.
+import { Root } from 'protobufjs/light.js';
+import { CSI_DESCRIPTOR } from './generated/descriptor.ts';
 
-export type CsiPackage = ProtoGrpcType['csi']['v1'];
+export type CsiServiceName = 'Controller' | 'Identity' | 'Node';
 
-let loaded: CsiPackage | undefined;
+/** Of int64, enums and fields that were not sent. The flags of scripts/generate-proto.mjs say the same. */
+const CONVERSION: IConversionOptions = { longs: String, enums: String, defaults: true, oneofs: true };
 
-/** The services of proto/csi.proto, read once. The options are those of scripts/generate-proto.mjs. */
-export function loadCsiPackage(): CsiPackage {
-  if (loaded === undefined) {
-    const path = join(packageRoot(import.meta.url), 'proto', 'csi.proto');
-    const definition = loadSync(path, { keepCase: false, longs: String, enums: String, defaults: true, oneofs: true });
-    // The generated types describe exactly what this loads; the loader itself cannot say so.
-    loaded = (loadPackageDefinition(definition) as unknown as ProtoGrpcType).csi.v1;
-  }
-  return loaded;
+let root: Root | undefined;
+
+/** Messages are made ready when the first of them is read or written. Throws for a service that is not served. */
+export function csiService(name: CsiServiceName): ServiceDefinition {
+  // The declared type asks for comments, which the library does not.
+  root ??= Root.fromJSON(CSI_DESCRIPTOR as INamespace);
+  const service = root.lookupService(`csi.v1.${name}`);
+  const methods = service.methodsArray.map((method) => [method.name, methodOf(name, method)] as const);
+  return Object.fromEntries(methods);
+}
+
+function methodOf(service: CsiServiceName, method: Method): MethodDefinition<object, object> {
+  method.resolve();
+  const { resolvedRequestType: request, resolvedResponseType: response } = method;
+  if (request === null || response === null) throw new Error(`csi.v1.${service}/${method.name} has no messages`);
+  return {
+    path: `/csi.v1.${service}/${method.name}`,
+    requestStream: method.requestStream === true,
+    responseStream: method.responseStream === true,
+    requestSerialize: (message) => serialized(request, message),
+    requestDeserialize: (bytes) => deserialized(request, bytes),
+    responseSerialize: (message) => serialized(response, message),
+    responseDeserialize: (bytes) => deserialized(response, bytes),
+  };
+}
+
+function serialized(type: Type, message: object): Buffer {
+  return Buffer.from(type.encode(type.fromObject(message)).finish());
+}
+
+function deserialized(type: Type, bytes: Buffer): object {
+  return type.toObject(type.decode(bytes), CONVERSION);
 }

@@ -12,7 +12,7 @@ import { controllerHandlers } from './controller.ts';
 import { logHttp2Sessions } from './http2-sessions.ts';
 import { identityHandlers } from './identity.ts';
 import { nodeHandlers } from './node.ts';
-import { loadCsiPackage } from './proto.ts';
+import { csiService } from './proto.ts';
 import type { CsiEdge } from './unary.ts';
 
 /** `sun_path` holds 108 bytes and Node cuts a longer path silently: another socket would be served. */
@@ -76,16 +76,15 @@ export async function startCsiServer(options: CsiServerOptions): Promise<CsiServ
 }
 
 function serverFor(options: CsiServerOptions, edge: CsiEdge): Server {
-  const csi = loadCsiPackage();
   const server = new Server({
     'grpc.max_receive_message_length': LARGEST_MESSAGE_BYTES,
     'grpc.max_send_message_length': -1,
   });
-  server.addService(csi.Identity.service, identityHandlers(edge, { version: options.version }));
+  server.addService(csiService('Identity'), identityHandlers(edge, { version: options.version }));
   if (options.controller !== undefined) {
-    server.addService(csi.Controller.service, controllerHandlers(edge, options.controller));
+    server.addService(csiService('Controller'), controllerHandlers(edge, options.controller));
   }
-  if (options.node !== undefined) server.addService(csi.Node.service, nodeHandlers(edge, options.node));
+  if (options.node !== undefined) server.addService(csiService('Node'), nodeHandlers(edge, options.node));
   return server;
 }
 

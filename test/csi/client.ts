@@ -1,11 +1,13 @@
 /** A CSI client as the sidecars and kubelet are: typed calls over a unix socket, one promise each. */
+import { fileURLToPath } from 'node:url';
 import type { CallOptions, Client, ServiceError } from '@grpc/grpc-js';
-import { credentials, Metadata, status } from '@grpc/grpc-js';
+import { Metadata, credentials, loadPackageDefinition, status } from '@grpc/grpc-js';
 import type { MethodDefinition } from '@grpc/proto-loader';
+import { loadSync } from '@grpc/proto-loader';
+import type { ProtoGrpcType } from '../../src/csi/generated/csi.ts';
 import type { ControllerDefinition } from '../../src/csi/generated/csi/v1/Controller.ts';
 import type { IdentityDefinition } from '../../src/csi/generated/csi/v1/Identity.ts';
 import type { NodeDefinition } from '../../src/csi/generated/csi/v1/Node.ts';
-import { loadCsiPackage } from '../../src/csi/proto.ts';
 
 export interface CallSettings {
   readonly deadlineMs?: number;
@@ -49,6 +51,21 @@ export class CsiError extends Error {
 }
 
 const DEFAULT_DEADLINE_MS = 120_000;
+
+type CsiPackage = ProtoGrpcType['csi']['v1'];
+
+let loaded: CsiPackage | undefined;
+
+/** The contract itself, read by another reader than the driver's: what they disagree in, tests notice. */
+function loadCsiPackage(): CsiPackage {
+  if (loaded === undefined) {
+    const path = fileURLToPath(new URL('../../proto/csi.proto', import.meta.url));
+    const definition = loadSync(path, { keepCase: false, longs: String, enums: String, defaults: true, oneofs: true });
+    // The generated types describe exactly what this loads; the loader itself cannot say so.
+    loaded = (loadPackageDefinition(definition) as unknown as ProtoGrpcType).csi.v1;
+  }
+  return loaded;
+}
 
 /** All three services over one connection each; a service that the server does not have answers UNIMPLEMENTED. */
 export function connectCsi(socketPath: string): CsiClient {

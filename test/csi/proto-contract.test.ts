@@ -2,17 +2,17 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
+import protobuf from 'protobufjs';
 import { SECRET_FIELDS } from '../../src/csi/generated/secret-fields.ts';
 import { packageRoot } from '../../src/support/package-root.ts';
 
 type Options = Readonly<Record<string, unknown>> | undefined;
 
-/** The parts of protobufjs' reflection that are read here; it is proto-loader's own parser. */
+/** The parts of protobufjs' reflection that are read here. */
 interface Reflection {
   readonly name: string;
   readonly options?: Options;
@@ -41,14 +41,10 @@ interface Reflection {
 }
 
 const root = packageRoot(import.meta.url);
-const require = createRequire(import.meta.url);
 const generator = join(root, 'scripts', 'generate-proto.mjs');
 
 function parseProto(text: string): Reflection {
-  const { parse } = createRequire(require.resolve('@grpc/proto-loader'))('protobufjs') as {
-    parse(text: string, options: object): { readonly root: { lookup(path: string): Reflection } };
-  };
-  return parse(text, { keepCase: true }).root.lookup('csi.v1');
+  return protobuf.parse(text, { keepCase: true }).root.lookup('csi.v1') as unknown as Reflection;
 }
 
 const setOptions = (options: Options): readonly string[] =>
