@@ -1,6 +1,6 @@
 /** The services of proto/csi.proto for a server, as src/csi/generated describes them. */
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
-import type { IConversionOptions, INamespace, Method, Type } from 'protobufjs';
+import type { IConversionOptions, Method, Type } from 'protobufjs';
 // Without the parser, which only the generation needs: a role serves half a second of a slow machine earlier.
 import { Root } from 'protobufjs/light.js';
 import { CSI_DESCRIPTOR } from './generated/descriptor.ts';
@@ -14,8 +14,7 @@ let root: Root | undefined;
 
 /** Messages are made ready when the first of them is read or written. Throws for a service that is not served. */
 export function csiService(name: CsiServiceName): ServiceDefinition {
-  // The declared type asks for comments, which the library does not.
-  root ??= Root.fromJSON(CSI_DESCRIPTOR as INamespace);
+  root ??= Root.fromJSON(CSI_DESCRIPTOR);
   const service = root.lookupService(`csi.v1.${name}`);
   const methods = service.methodsArray.map((method) => [method.name, methodOf(name, method)] as const);
   return Object.fromEntries(methods);

@@ -63,7 +63,7 @@ async function cutOff(
   await untilStates(
     driver.deployment,
     volumeId,
-    ({ node1: local, node2: far }) => local === 'Synced' && far === 'Missing',
+    (states) => states[node1.spec.name] === 'Synced' && states[far.spec.name] === 'Missing',
   );
   await node1.run(`dd if=/dev/zero of=${targetPath}/filler bs=1M count=16 conv=fsync status=none`, {
     timeoutMs: WRITE_LIMIT_MS,
