@@ -1,5 +1,6 @@
 /** Carries out the steps of mending a staged volume (SPEC §7.2, §7.8). Each is one effect that may be repeated. */
 import { DomainError } from '../api/errors.ts';
+import type { Kernel } from '../api/kernel.ts';
 import { recordLost, recordReturning, recordStale } from '../plan/mending-records.ts';
 import type { Who } from '../plan/owner.ts';
 import type { MendStep } from '../plan/steps.ts';
@@ -13,14 +14,38 @@ import { actStageStep } from './act-consumer.ts';
  */
 const GUARDED_IO_LIMIT_MS = 10_000;
 
-async function throughGuard(acts: ConsumerActs, leg: string, what: string, work: () => Promise<void>): Promise<void> {
-  const late = (): DomainError =>
-    new DomainError('unavailable', `${what} ${leg}: no answer within ${GUARDED_IO_LIMIT_MS / 1000} s`);
-  try {
-    await withTimeLimit(work(), GUARDED_IO_LIMIT_MS, late);
-  } catch (error) {
-    await acts.kernel.messageDm(leg.replace(/^\/dev\/mapper\//, ''), 'fail_if_no_path');
-    throw error;
+/**
+ * I/O through guards, one work at a time for each: what outlasts its limit goes on, in the kernel or in a program, and a superblock that
+ * is wiped late must not be that of a member which was added meanwhile.
+ */
+export class GuardedWork {
+  readonly #kernel: Pick<Kernel, 'messageDm'>;
+  readonly #limitMs: number;
+  /** What is done, by the path of the guard. */
+  readonly #running = new Map<string, string>();
+
+  constructor(kernel: Pick<Kernel, 'messageDm'>, limitMs = GUARDED_IO_LIMIT_MS) {
+    this.#kernel = kernel;
+    this.#limitMs = limitMs;
+  }
+
+  /** `leg`: path of the guard. Rejects `unavailable` when the work outlasts the limit, or earlier work has not ended. */
+  async run(leg: string, what: string, work: () => Promise<void>): Promise<void> {
+    const earlier = this.#running.get(leg);
+    if (earlier !== undefined) {
+      throw new DomainError('unavailable', `${what} ${leg}: ${earlier} it, begun earlier, has not ended`);
+    }
+    this.#running.set(leg, what);
+    const done = work().finally(() => this.#running.delete(leg));
+    const late = (): DomainError =>
+      new DomainError('unavailable', `${what} ${leg}: no answer within ${this.#limitMs / 1000} s`);
+    try {
+      await withTimeLimit(done, this.#limitMs, late);
+    } catch (error) {
+      done.catch(() => undefined); // what it ends with was told as late
+      await this.#kernel.messageDm(leg.replace(/^\/dev\/mapper\//, ''), 'fail_if_no_path');
+      throw error;
+    }
   }
 }
 
@@ -43,8 +68,12 @@ async function refuseBadBlockLog(acts: ConsumerActs, step: Extract<MendStep, { k
   );
 }
 
-export async function actMendStep(acts: ConsumerActs, volumeId: string, who: Who, step: MendStep): Promise<void> {
-  const { kernel, tools, volumes, now } = acts;
+export interface MendActs extends ConsumerActs {
+  readonly guarded: GuardedWork;
+}
+
+export async function actMendStep(acts: MendActs, volumeId: string, who: Who, step: MendStep): Promise<void> {
+  const { guarded, kernel, tools, volumes, now } = acts;
   switch (step.kind) {
     case 'recordLost':
       await volumes.mutateStatus(volumeId, (current) => recordLost(current, who, step.partitionUUID, step, now()));
@@ -63,12 +92,10 @@ export async function actMendStep(acts: ConsumerActs, volumeId: string, who: Who
       return kernel.setMdAttribute(step.array, 'sync_action', 'idle');
     case 'wipeSuperblocks':
     case 'writeStamps':
-      return throughGuard(acts, step.legs[0] ?? '', 'writing to', () =>
-        actStageStep(acts, volumeId, who, UNPROBED, step),
-      );
+      return guarded.run(step.legs[0] ?? '', 'writing to', () => actStageStep(acts, volumeId, who, UNPROBED, step));
     case 'addMember':
-      await throughGuard(acts, step.leg, 'adding', () => tools.addMember(step.array, step.leg));
-      return throughGuard(acts, step.leg, 'reading', () => refuseBadBlockLog(acts, step));
+      await guarded.run(step.leg, 'adding', () => tools.addMember(step.array, step.leg));
+      return guarded.run(step.leg, 'reading', () => refuseBadBlockLog(acts, step));
     default:
       return actStageStep(acts, volumeId, who, UNPROBED, step);
   }

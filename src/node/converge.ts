@@ -27,6 +27,8 @@ export interface Operation<S extends { readonly kind: string }> {
    * member's from being carried out. Its name for people; undefined for every other step. A plan has either such steps only, or none.
    */
   readonly memberOf?: (step: S) => string | undefined;
+  /** Of a member of which a step failed: whether a reconciler waits for it as for anything else, instead of failing. */
+  readonly isWaitedFor?: (error: unknown) => boolean;
   /** Called before a refusal is thrown: the place to leave a condition. */
   readonly onRefusal?: (refusal: Extract<Plan<S>, { kind: 'refuse' }>) => Promise<void>;
 }
@@ -194,7 +196,7 @@ function failureOf(
 
 /**
  * Rounds without waiting, for reconcilers: says what it waits for, or undefined when there is nothing left to do. Rejects with the
- * planner's refusal, or with what failed, once that of other members has been done.
+ * planner's refusal, or with what failed and is not waited for, once that of other members has been done.
  */
 export async function convergeOnce<S extends { readonly kind: string }>(
   operation: Operation<S>,
@@ -204,7 +206,11 @@ export async function convergeOnce<S extends { readonly kind: string }>(
     const result = await around.rounds.run(operation.volumeId, undefined, () => oneRound(operation, around));
     if (result.kind === 'done') return undefined;
     if (result.kind === 'wait') return result.reason;
-    if (result.kind === 'failed') throw failureOf(operation, result.failures);
+    if (result.kind === 'failed') {
+      const unexpected = result.failures.filter(({ error }) => operation.isWaitedFor?.(error) !== true);
+      if (unexpected.length > 0) throw failureOf(operation, unexpected);
+      return describeFailures(result.failures);
+    }
   }
   throw new DomainError(
     'internal',

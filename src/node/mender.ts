@@ -7,7 +7,8 @@ import { whoOf } from '../plan/owner.ts';
 import type { MendStep } from '../plan/steps.ts';
 import type { ConsumerWorld, MendingWorld, Plan } from '../plan/world.ts';
 import type { ConsumerActs } from './act-consumer.ts';
-import { actMendStep } from './act-mender.ts';
+import type { MendActs } from './act-mender.ts';
+import { GuardedWork, actMendStep } from './act-mender.ts';
 import type { Surroundings } from './converge.ts';
 import { convergeOnce } from './converge.ts';
 import { errorFields } from '../support/log.ts';
@@ -24,23 +25,36 @@ export interface MenderParts {
   readonly dropGraceMs: number;
 }
 
+/** What a volume waits for, and how long until the next look. */
+export interface Wait {
+  readonly reason: string;
+  readonly afterMs: number;
+}
+
+/** Whoever waits for something else looks again after this. */
+export const WAIT_MS = 1000;
+
 /** They change nothing that another node or a later start goes by. */
 const WITHOUT_RECORD: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>(['connect', 'reloadGuard']);
-/** What may fail for as long as a holder or a drive is away. */
-const TRIED: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>(['connect', 'createGuard', 'addMember']);
+/** Reaching a member: fails for as long as its holder or drive is away, maybe for days, and is nothing to raise an alarm for each time. */
+const REACHING: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>(['connect', 'createGuard']);
+/** What rests a while when it failed. */
+const TRIED: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>([...REACHING, 'addMember']);
 
 export class VolumeMender {
   readonly #parts: MenderParts;
+  readonly #acts: MendActs;
   /** By volume; of those that are staged here. */
   readonly #memories = new Map<string, PathMemory>();
 
   constructor(parts: MenderParts) {
     this.#parts = parts;
+    this.#acts = { ...parts.acts, guarded: new GuardedWork(parts.acts.kernel) };
   }
 
-  /** Says what the I/O of the volume waits for; undefined when it waits for nothing that this node could mend. Rejects as `convergeOnce`. */
-  async mend(volumeId: string): Promise<string | undefined> {
-    const { acts, around, volumes, worlds } = this.#parts;
+  /** Says when to look again before the next pass; undefined when that is soon enough. Rejects as `convergeOnce`. */
+  async mend(volumeId: string): Promise<Wait | undefined> {
+    const { around, volumes, worlds } = this.#parts;
     if (volumes.get(volumeId)?.status?.nodeName !== worlds.me.nodeName) {
       this.#memories.delete(volumeId);
       return undefined;
@@ -55,16 +69,27 @@ export class VolumeMender {
     const act = async (step: MendStep): Promise<void> => {
       if (world === undefined) throw new DomainError('internal', `mending ${volumeId}: a step without a plan`);
       const who = whoOf(world.me, world.volume);
-      await remembering(memory, step, () => actMendStep(acts, volumeId, who, step));
+      try {
+        await remembering(memory, step, () => actMendStep(this.#acts, volumeId, who, step));
+      } catch (error) {
+        if (!(error instanceof OutOfReach)) throw error;
+        const told = { volumeId, member: memberOf(step), step: step.kind, error: errorFields(error.cause) };
+        if (error.isNew) around.log.warn('member out of reach', told);
+        else around.log.debug('member still out of reach', told);
+        throw error;
+      }
     };
     const memberOf = (step: MendStep): string | undefined => {
       const partitionUUID = partitionOfStageStep(step);
       const entries = world?.volume.status?.partitions ?? [];
       return partitionUUID === undefined ? undefined : nameOfMember(partitionUUID, entries);
     };
-    const waitsFor = await convergeOnce({ name: 'mend', volumeId, plan, act, memberOf }, around);
-    // A member that is out may be for days: the next pass is soon enough. I/O that is held back is looked after at once.
-    return memory.isWell ? undefined : waitsFor;
+    const isWaitedFor = (error: unknown): boolean => error instanceof OutOfReach;
+    const waitsFor = await convergeOnce({ name: 'mend', volumeId, plan, act, memberOf, isWaitedFor }, around);
+    if (waitsFor === undefined) return undefined;
+    // A member that is out may be for days: it is tried again when it has rested. I/O that is held back is looked after at once.
+    const afterMs = memory.isWell ? memory.nextTryMs : WAIT_MS;
+    return afterMs === undefined ? undefined : { reason: waitsFor, afterMs };
   }
 
   /**
@@ -96,14 +121,27 @@ export class VolumeMender {
   }
 }
 
-/** Afterwards: only what was done counts, and what was not rests. */
+/** A member cannot be reached now; `cause` says why. */
+class OutOfReach extends Error {
+  /** It was of use the time before. */
+  readonly isNew: boolean;
+
+  constructor(cause: unknown, isNew: boolean) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    this.name = 'OutOfReach';
+    this.isNew = isNew;
+  }
+}
+
+/** Afterwards: only what was done counts, and what was not rests. Rejects `OutOfReach` for a member that could not be reached. */
 async function remembering(memory: PathMemory, step: MendStep, act: () => Promise<void>): Promise<void> {
   const partitionUUID = 'partitionUUID' in step ? step.partitionUUID : undefined;
   try {
     await act();
   } catch (error) {
-    if (partitionUUID !== undefined && TRIED.has(step.kind)) memory.failed(partitionUUID);
-    throw error;
+    if (partitionUUID === undefined || !TRIED.has(step.kind)) throw error;
+    const isNew = memory.failed(partitionUUID);
+    throw REACHING.has(step.kind) ? new OutOfReach(error, isNew) : error;
   }
   if (partitionUUID === undefined) return;
   if (step.kind === 'reloadGuard') memory.reloaded(partitionUUID);

@@ -55,11 +55,18 @@ export class PathMemory {
     if (count > 1) this.failed(partitionUUID);
   }
 
-  /** What was tried for this member did not help. */
-  failed(partitionUUID: string): void {
+  /** What was tried for this member did not help. Says whether that is new: it was of use the time before, or never tried. */
+  failed(partitionUUID: string): boolean {
     const last = this.#rests.get(partitionUUID);
     const ms = Math.min(LONGEST_REST_MS, last === undefined ? FIRST_REST_MS : last.ms * 2);
     this.#rests.set(partitionUUID, { until: this.#now() + ms * (0.75 + this.#random() / 2), ms });
+    return last === undefined;
+  }
+
+  /** Milliseconds until the first of those that rest is to be tried again; undefined when none rests. */
+  get nextTryMs(): number | undefined {
+    const left = [...this.#rests.values()].map(({ until }) => until - this.#now()).filter((ms) => ms > 0);
+    return left.length === 0 ? undefined : Math.min(...left);
   }
 
   reached(partitionUUID: string): void {

@@ -17,7 +17,8 @@ import { leaveCondition } from './conditions.ts';
 import type { Surroundings } from './converge.ts';
 import { convergeOnce } from './converge.ts';
 import { nameOfMember, partitionOfHolderStep } from './step-members.ts';
-import type { VolumeMender } from './mender.ts';
+import type { VolumeMender, Wait } from './mender.ts';
+import { WAIT_MS } from './mender.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
 
 export interface ReconcilerParts {
@@ -28,9 +29,6 @@ export interface ReconcilerParts {
   readonly events: EventRecorder;
   readonly mender: Pick<VolumeMender, 'mend'>;
 }
-
-/** Whoever waits for something else looks again after this. */
-const WAIT_MS = 1000;
 
 /** The claim that the volume was made for, where `kubectl describe pvc` looks. The provisioner names a PV after its claim's uid. */
 function claimOf({ metadata }: MeshStorVolume): readonly EventSubject[] {
@@ -79,18 +77,19 @@ export class NodeVolumeReconciler {
     if (failures.length > 0) throw failures[0];
     const waits = duties.flatMap((duty) => (duty.status === 'fulfilled' ? (duty.value ?? []) : []));
     if (waits.length === 0) return {};
-    around.log.debug('volume waits', { volumeId, reason: waits.join('; ') });
-    return { requeueAfterMs: WAIT_MS };
+    around.log.debug('volume waits', { volumeId, reason: waits.map(({ reason }) => reason).join('; ') });
+    return { requeueAfterMs: Math.min(...waits.map(({ afterMs }) => afterMs)) };
   }
 
-  async #hold(volumeId: string): Promise<string | undefined> {
+  async #hold(volumeId: string): Promise<Wait | undefined> {
     const { worlds, acts, around, volumes } = this.#parts;
     const onRefusal = leaveCondition(volumes, volumeId, acts.now);
     const plan = (): ReturnType<VolumeWorlds['planHolding']> => worlds.planHolding(volumeId);
     const act = (step: HolderStep): Promise<void> => actHolderStep(acts, volumeId, step);
     const memberOf = (step: HolderStep): string =>
       nameOfMember(partitionOfHolderStep(step), volumes.get(volumeId)?.status?.partitions ?? []);
-    return convergeOnce({ name: 'hold', volumeId, plan, act, onRefusal, memberOf }, around);
+    const reason = await convergeOnce({ name: 'hold', volumeId, plan, act, onRefusal, memberOf }, around);
+    return reason === undefined ? undefined : { reason, afterMs: WAIT_MS };
   }
 
   /** Writes what the consumer sees of its array: member states, counters, progress. Nothing when nothing changed. */

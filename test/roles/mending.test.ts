@@ -1,5 +1,6 @@
 /** What happens to a staged volume between the calls: paths go and come back, and nobody calls. */
 import { expect } from 'chai';
+import type { Log } from '../../src/support/log.ts';
 import { MIB } from '../../src/support/units.ts';
 import { InProcessCluster } from './in-process-cluster.ts';
 
@@ -90,13 +91,21 @@ describe('a staged volume whose holder is gone for long', () => {
   let cluster: InProcessCluster;
   let volumeId: string;
   const steps: string[] = [];
+  const warnings: string[] = [];
+  const log: Log = {
+    debug: () => undefined,
+    info: () => undefined,
+    warn: (message) => warnings.push(message),
+    error: (message) => warnings.push(message),
+  };
 
   beforeEach(async () => {
     steps.length = 0;
+    warnings.length = 0;
     const onStep = (node: string, { operation, step }: { readonly operation: string; readonly step: string }): void => {
       if (node === 'node1' && operation === 'mend') steps.push(step);
     };
-    cluster = new InProcessCluster(['node1', 'node2'], { dropGraceMs: 100, onStep });
+    cluster = new InProcessCluster(['node1', 'node2'], { dropGraceMs: 100, onStep, log });
     await cluster.ready();
     volumeId = await cluster.create(VOLUME, 'node1');
     const request = await cluster.stageRequest(volumeId, 'node1');
@@ -134,6 +143,23 @@ describe('a staged volume whose holder is gone for long', () => {
     await cluster.until('it is taken out', () => steps.includes('removeMember'));
     const [array] = await cluster.fake('node1').kernel.mdArrays();
     expect(array?.members).to.have.length(1);
+  });
+
+  it('is told of once, however often it is tried to be reached', async () => {
+    const { kernel } = cluster.fake('node1');
+    const connect = kernel.nvmeConnect.bind(kernel);
+    let tries = 0;
+    kernel.nvmeConnect = (options) => {
+      tries += 1;
+      return connect(options);
+    };
+    cluster.fabric.cut('node1', 'node2');
+    cluster.fabric.expire();
+    await cluster.until('it is taken out', () => steps.includes('removeMember'));
+    const before = tries;
+    await cluster.until('it was tried again', () => tries >= before + 3, 20_000);
+    expect(warnings.filter((message) => message === 'member out of reach')).to.have.length(1);
+    expect(warnings).to.not.include('reconcile failed');
   });
 
   it('fills a member anew whose holder has restarted meanwhile', async () => {
