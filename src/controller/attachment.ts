@@ -2,12 +2,10 @@
 import { DomainError } from '../api/errors.ts';
 import type { NodeInfo } from '../api/object.ts';
 import type { MeshStorVolume, PartitionState, VolumeStatus } from '../api/volume.ts';
+import { isOutOfService } from '../api/out-of-service.ts';
 import { EMPTY_STATUS } from '../api/volume.ts';
 import { deriveStatus } from '../plan/lifecycle.ts';
 import { isBeingDeleted, isStatusLost, isWitnessBehind, noSuchVolume, STATUS_LOST_MESSAGE } from './parts.ts';
-
-/** Kubernetes: an administrator says that the node is off. */
-const OUT_OF_SERVICE_TAINT = 'node.kubernetes.io/out-of-service';
 
 export interface AttachmentWanted {
   readonly nodeName: string;
@@ -73,7 +71,7 @@ export interface ConsumerSeen {
 /** Live, healthy and untainted: such a consumer is asked to let go, it is not cut off. */
 export function isConsumerAlive(status: VolumeStatus, seen: ConsumerSeen): boolean {
   if (seen.node === undefined || seen.node.machineID !== status.machineID) return false;
-  if (seen.node.taints.some((taint) => taint.key === OUT_OF_SERVICE_TAINT)) return false;
+  if (isOutOfService(seen.node)) return false;
   return seen.heartbeatFresh || seen.node.ready;
 }
 

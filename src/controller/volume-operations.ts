@@ -2,6 +2,7 @@
 import { setCondition } from '../api/conditions.ts';
 import { DomainError } from '../api/errors.ts';
 import { VOLUME_FINALIZER, volumeIdFor } from '../api/names.ts';
+import { isOutOfService } from '../api/out-of-service.ts';
 import type { MeshStorVolume, VolumeStatus } from '../api/volume.ts';
 import { EMPTY_STATUS } from '../api/volume.ts';
 import { deriveStatus } from '../plan/lifecycle.ts';
@@ -214,13 +215,17 @@ export class VolumeOperations implements ControllerOperations {
   }
 
   async #requireConfirmed(volumeId: string): Promise<void> {
+    const { nodes, volumes } = this.#parts;
+    const off = new Set<string>();
     const missing = (volume: MeshStorVolume | undefined): readonly string[] => {
       const status = volume?.status;
       // Attached again meanwhile: the new epoch's grants revoke first of all.
       if (status === undefined || status.nodeName !== '') return [];
-      return unconfirmedHolders(status, (node) => this.#heartbeats.isNodeFresh(node));
+      return unconfirmedHolders(status, (node) => this.#heartbeats.isNodeFresh(node) && !off.has(node));
     };
-    const { volumes } = this.#parts;
+    for (const holder of missing(await volumes.read(volumeId))) {
+      if (isOutOfService(await nodes.read(holder))) off.add(holder);
+    }
     if (missing(await volumes.read(volumeId)).length === 0) return;
     await untilCached(this.#parts, volumeId, (cached) => missing(cached).length === 0, this.#limits.confirmMs);
     const waiting = missing(await volumes.read(volumeId));

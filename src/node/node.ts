@@ -10,7 +10,10 @@ import { errorFields } from '../support/log.ts';
 import { Wakeups } from '../support/wakeups.ts';
 import type { OnStep, StepDone, Surroundings } from './converge.ts';
 import type { DrivePolicy } from './drive-policy.ts';
+import { VolumeFencer } from './fencer.ts';
 import { Inventory } from './inventory.ts';
+import type { Processes } from './openers.ts';
+import { PROCESSES } from './openers.ts';
 import type { NodeOperations } from './operations.ts';
 import { VolumeMender } from './mender.ts';
 import { OwnNode } from './own-node.ts';
@@ -54,8 +57,8 @@ export interface NodeParts {
   readonly log: Log;
   /** Called after every step that was carried out. */
   readonly onStep?: OnStep;
-  /** Programs that have a device open; default: of this machine. */
-  readonly findOpeners?: (devNumber: string) => Promise<readonly string[]>;
+  /** Default: those of this machine. */
+  readonly processes?: Processes;
   /** Makes the queue of the background work, not started. */
   readonly queueFor: (reconcile: ReconcileVolume) => VolumeQueue;
 }
@@ -78,6 +81,7 @@ class Node implements RunningNode {
   readonly #parts: NodeParts;
   readonly #inventory: Inventory;
   readonly #reconciler: NodeVolumeReconciler;
+  readonly #fencer: VolumeFencer;
   readonly #look: SharedLook;
   readonly #queue: VolumeQueue;
   readonly #wakeups = new Wakeups();
@@ -110,13 +114,23 @@ class Node implements RunningNode {
       onStep: (done) => this.#stepDone(done),
     };
     this.#look = new SharedLook(kernel);
-    const worlds = new VolumeWorlds({ ...parts, look: this.#look, holderView: () => this.#holderView() });
+    const processes = parts.processes ?? PROCESSES;
+    const worlds = new VolumeWorlds({ ...parts, processes, look: this.#look, holderView: () => this.#holderView() });
     const pause = (limitMs: number): Promise<void> => this.#wakeups.next(this.#wakeups.mark, limitMs);
     const fatalFindings = (): Promise<string> => parts.preflight.fatalFindings();
     const acts = { kernel, tools, volumes, me, now, log, pause };
     this.operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings });
     const mender = new VolumeMender({ worlds, acts, around, volumes, dropGraceMs: parts.dropGraceMs });
-    this.#reconciler = new NodeVolumeReconciler({ worlds, acts, around, volumes, events, mender });
+    this.#fencer = new VolumeFencer({ worlds, acts, around, volumes, events, processes });
+    this.#reconciler = new NodeVolumeReconciler({
+      worlds,
+      acts,
+      around,
+      volumes,
+      events,
+      mender,
+      fencer: this.#fencer,
+    });
     this.#queue = parts.queueFor((volumeId) => this.#reconciler.reconcile(volumeId));
   }
 
@@ -195,6 +209,7 @@ class Node implements RunningNode {
     const drives = await this.#drives();
     if (await this.#inventory.prepareDrives(drives)) this.#publishSoon();
     for (const volumeId of this.#reconciler.concerned()) this.#queue.add(volumeId);
+    for (const volumeId of await this.#fencer.leftHere()) this.#queue.add(volumeId);
   }
 
   async #drives(): ReturnType<typeof lookAtDrives> {

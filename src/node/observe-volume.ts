@@ -269,6 +269,7 @@ function mountsOf(
 export interface ConsumerView {
   readonly me: NodeIdentity;
   readonly addresses: ConsumerWorld['addresses'];
+  readonly offNodes: ConsumerWorld['offNodes'];
   readonly filesystem: FilesystemSeen;
   readonly waitedMs: number;
   readonly startGraceMs: number;
@@ -295,6 +296,7 @@ export async function observeConsumer(
     filesystem: view.filesystem,
     mounts: mountsOf(snapshot, array, new Set(view.paths)),
     addresses: view.addresses,
+    offNodes: view.offNodes,
     waitedMs: view.waitedMs,
     startGraceMs: view.startGraceMs,
     ...(array === undefined ? {} : { array: arrayOf(array, snapshot) }),

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { readFile, readdir, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errnoCode } from '../api/errors.ts';
 
 /** As `stat` gives it: Linux packs 12 bits of major and 20 of minor into `dev_t`. */
 function makeDev(devNumber: string): number {
@@ -66,16 +67,57 @@ function isKernelThread(folder: string): boolean {
   }
 }
 
-async function processes(procRoot: string, isWanted: (folder: string) => Promise<boolean>): Promise<readonly string[]> {
+interface FoundProcess {
+  readonly pid: number;
+  /** `name (pid)`. */
+  readonly title: string;
+}
+
+async function search(
+  procRoot: string,
+  isWanted: (folder: string) => Promise<boolean>,
+): Promise<readonly FoundProcess[]> {
   const own = String(process.pid);
-  const found: string[] = [];
+  const found: FoundProcess[] = [];
   for (const pid of (await readdir(procRoot)).filter((name) => /^\d+$/.test(name) && name !== own)) {
     const folder = join(procRoot, pid);
     if (isKernelThread(folder) || !(await isWanted(folder))) continue;
     const name = ((await orUndefined(readFile(join(folder, 'comm'), 'utf8'))) ?? 'unknown').trim();
-    found.push(`${name} (${pid})`);
+    found.push({ pid: Number(pid), title: `${name} (${pid})` });
   }
   return found;
+}
+
+async function processes(procRoot: string, isWanted: (folder: string) => Promise<boolean>): Promise<readonly string[]> {
+  return (await search(procRoot, isWanted)).map(({ title }) => title);
+}
+
+const SIGKILL_BIT = 1n << 8n;
+
+function hasSigkillPending(status: string): boolean {
+  return [...status.matchAll(/^(?:SigPnd|ShdPnd):\s*([0-9a-f]+)$/gm)].some(
+    ([, mask = '0']) => (BigInt(`0x${mask}`) & SIGKILL_BIT) !== 0n,
+  );
+}
+
+/** include/linux/sched.h: on its way out, past every return to the program. */
+const PF_EXITING = 0x00000004;
+
+function isExiting(stat: string): boolean {
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return ['Z', 'X'].includes(fields[0] ?? '') || (Number(fields[6] ?? 0) & PF_EXITING) !== 0;
+}
+
+/** No thread of it returns to the program any more: whatever the kernel still answers, nobody takes it. Reads /proc/PID/task. */
+async function isDying(folder: string): Promise<boolean> {
+  const tasks = (await orUndefined(readdir(join(folder, 'task')))) ?? [];
+  for (const task of tasks) {
+    const at = join(folder, 'task', task);
+    const stat = await orUndefined(readFile(join(at, 'stat'), 'utf8'));
+    if (stat === undefined || isExiting(stat)) continue;
+    if (!hasSigkillPending((await orUndefined(readFile(join(at, 'status'), 'utf8'))) ?? '')) return false;
+  }
+  return true;
 }
 
 /** `name (pid)` of every process but this one; mounts count for the processes in whose mount namespace they are. */
@@ -90,3 +132,42 @@ export async function findUsers(devNumber: string, procRoot = '/proc'): Promise<
   const dev = makeDev(devNumber);
   return processes(procRoot, (folder) => hasOpen(folder, dev));
 }
+
+export interface LiveOpeners {
+  /** As of `findOpeners`. */
+  readonly openers: readonly string[];
+  /** Those of them that `findUsers` finds. */
+  readonly users: readonly string[];
+}
+
+/** Without those that cannot take an answer any more: a fatal signal is pending, or they are on their way out (SPEC §7.10). */
+export async function findLiveOpeners(devNumber: string, procRoot = '/proc'): Promise<LiveOpeners> {
+  const dev = makeDev(devNumber);
+  const isMountSeen = mountsSeen(devNumber);
+  const users = await processes(procRoot, async (folder) => (await hasOpen(folder, dev)) && !(await isDying(folder)));
+  const viewers = await processes(procRoot, async (folder) => (await isMountSeen(folder)) && !(await isDying(folder)));
+  return { users, openers: [...new Set([...users, ...viewers])] };
+}
+
+/** Sends SIGKILL to each of `findUsers`, not to the first process; says to whom. Does not wait for their ends. */
+export async function killUsers(devNumber: string, procRoot = '/proc'): Promise<readonly string[]> {
+  const dev = makeDev(devNumber);
+  const users = (await search(procRoot, (folder) => hasOpen(folder, dev))).filter(({ pid }) => pid > 1);
+  for (const { pid } of users) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch (error) {
+      if (errnoCode(error) !== 'ESRCH') throw error;
+    }
+  }
+  return users.map(({ title }) => title);
+}
+
+/** What this role asks of the machine's processes; devices by `MAJOR:MINOR`. */
+export interface Processes {
+  findOpeners(devNumber: string): Promise<readonly string[]>;
+  findLiveOpeners(devNumber: string): Promise<LiveOpeners>;
+  killUsers(devNumber: string): Promise<readonly string[]>;
+}
+
+export const PROCESSES: Processes = { findOpeners, findLiveOpeners, killUsers };

@@ -1,5 +1,6 @@
 /**
- * The node's background work on volumes: what it owes as a holder, what it reports and mends as a consumer. Woken by kernel events and
+ * The node's background work on volumes: what it owes as a holder, what it reports and mends as a consumer, what it
+ * takes down when it is none any more. Woken by kernel events and
  * by changes of the volumes; a full pass every 10 s is the safety net (SPEC §8).
  */
 import type { EventRecorder, EventSubject, ObjectStore } from '../api/object.ts';
@@ -17,6 +18,7 @@ import { leaveCondition } from './conditions.ts';
 import type { Surroundings } from './converge.ts';
 import { convergeOnce } from './converge.ts';
 import { nameOfMember, partitionOfHolderStep } from './step-members.ts';
+import type { VolumeFencer } from './fencer.ts';
 import type { VolumeMender, Wait } from './mender.ts';
 import { WAIT_MS } from './mender.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
@@ -28,6 +30,7 @@ export interface ReconcilerParts {
   readonly volumes: ObjectStore<MeshStorVolume>;
   readonly events: EventRecorder;
   readonly mender: Pick<VolumeMender, 'mend'>;
+  readonly fencer: Pick<VolumeFencer, 'fence'>;
 }
 
 /** The claim that the volume was made for, where `kubectl describe pvc` looks. The provisioner names a PV after its claim's uid. */
@@ -70,8 +73,13 @@ export class NodeVolumeReconciler {
    * connection that fails keeps nobody else from being served.
    */
   async reconcile(volumeId: string): Promise<{ readonly requeueAfterMs?: number }> {
-    const { mender, around } = this.#parts;
-    const duties = await Promise.allSettled([mender.mend(volumeId), this.#report(volumeId), this.#hold(volumeId)]);
+    const { fencer, mender, around } = this.#parts;
+    const duties = await Promise.allSettled([
+      mender.mend(volumeId),
+      fencer.fence(volumeId),
+      this.#report(volumeId),
+      this.#hold(volumeId),
+    ]);
     const failures = duties.flatMap((duty) => (duty.status === 'rejected' ? [duty.reason as unknown] : []));
     for (const error of failures.slice(1)) around.log.warn('duty failed', { volumeId, error: errorFields(error) });
     if (failures.length > 0) throw failures[0];

@@ -4,12 +4,13 @@ import { errnoCode } from '../api/errors.ts';
 import { RDMA_ADDRESS_ANNOTATION, TCP_ADDRESS_ANNOTATION, isGuardOfVolume, parseLegName } from '../api/names.ts';
 import type { Kernel, MdArray } from '../api/kernel.ts';
 import type { NodeInfo, ObjectStore } from '../api/object.ts';
+import { isOutOfService } from '../api/out-of-service.ts';
 import type { MeshStorVolume, VolumeStatus } from '../api/volume.ts';
 import { EMPTY_STATUS } from '../api/volume.ts';
 import type { Plan, ConsumerWorld, FilesystemSeen, HolderWorld, NodeIdentity } from '../plan/world.ts';
 import type { HolderStep } from '../plan/steps.ts';
 import { planHolder } from '../plan/holding.ts';
-import { findOpeners } from './openers.ts';
+import type { Processes } from './openers.ts';
 import type { HolderView } from './observe-volume.ts';
 import { arrayOf, observeConsumer, observeHolder } from './observe-volume.ts';
 import type { SharedLook } from './shared-look.ts';
@@ -29,16 +30,15 @@ export interface WorldParts {
   readonly startGraceMs: number;
   readonly holderView: () => HolderView;
   readonly look: SharedLook;
-  /** Programs that have the device with this number open; default: of this machine. */
-  readonly findOpeners?: (devNumber: string) => Promise<readonly string[]>;
+  readonly processes: Pick<Processes, 'findOpeners' | 'findLiveOpeners'>;
 }
 
 export interface ConsumerLook {
   readonly filesystem: FilesystemSeen;
   readonly waitedMs: number;
   readonly paths: readonly string[];
-  /** Look for programs that have the array open, too: a walk through /proc. */
-  readonly openers?: boolean;
+  /** Look for programs that have the array open, too, or for those of them that can still take an answer: a walk through /proc. */
+  readonly openers?: 'all' | 'live';
 }
 
 const UNPROBED: FilesystemSeen = { kind: 'unprobed' };
@@ -66,9 +66,25 @@ export function addressesOf(node: NodeInfo): { readonly tcp: string; readonly rd
   return rdma === undefined ? { tcp } : { tcp, rdma };
 }
 
+type Holders = Pick<ConsumerWorld, 'addresses' | 'offNodes'>;
+
+const NOBODY: Holders = { addresses: {}, offNodes: [] };
+
+function holdersFrom(names: readonly string[], find: (name: string) => NodeInfo | undefined): Holders {
+  const addresses = names.flatMap((name) => {
+    const node = find(name);
+    return node === undefined ? [] : [[name, addressesOf(node)] as const];
+  });
+  return {
+    addresses: Object.fromEntries(addresses),
+    offNodes: names.filter((name) => isOutOfService(find(name))),
+  };
+}
+
 export class VolumeWorlds {
   readonly #parts: WorldParts;
-  readonly #lastAddresses = new Map<string, ReturnType<typeof addressesOf>>();
+  /** As they were when somebody asked last. */
+  readonly #lastNodes = new Map<string, NodeInfo>();
 
   constructor(parts: WorldParts) {
     this.#parts = parts;
@@ -110,10 +126,24 @@ export class VolumeWorlds {
   async reported(volumeId: string): Promise<ConsumerWorld | undefined> {
     const volume = this.#parts.volumes.get(volumeId);
     if (volume === undefined) return undefined;
-    const addresses = this.#knownAddresses(volume);
-    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [], addresses, withStamps: false };
+    // As they were when somebody asked last: this look costs no request.
+    const holders = holdersFrom(this.#otherHolders(volume), (name) => this.#lastNodes.get(name));
+    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [], ...holders, withStamps: false };
     const { kernel, me, startGraceMs } = this.#parts;
     return observeConsumer(kernel, await this.#parts.look.take(), volume, { me, startGraceMs, ...look });
+  }
+
+  /**
+   * Of these volumes, those that have guards here and another consumer, or none: by the cache and a shared look. The guards say by
+   * their dm uuid whose they are.
+   */
+  async leftHere(candidates: readonly MeshStorVolume[]): Promise<readonly string[]> {
+    const guards = (await this.#parts.look.take()).legs;
+    if (guards.length === 0) return [];
+    const others = candidates.filter(({ status }) => status?.nodeName !== this.me.nodeName);
+    return others
+      .map(({ metadata }) => metadata.name)
+      .filter((volumeId) => guards.some(({ uuid }) => isGuardOfVolume(uuid, volumeId)));
   }
 
   /** From the cache: for answers about a volume. */
@@ -121,7 +151,7 @@ export class VolumeWorlds {
     const volume = this.#parts.volumes.get(volumeId);
     if (volume === undefined) return undefined;
     const snapshot = await takeSnapshot(this.#parts.kernel);
-    return this.#observeWith(snapshot, volume, { filesystem: UNPROBED, waitedMs: 0, paths }, {});
+    return this.#observeWith(snapshot, volume, { filesystem: UNPROBED, waitedMs: 0, paths }, NOBODY);
   }
 
   /** For a volume without an object: its guards, their array, their connections, its mounts. Undefined when nothing of it is there. */
@@ -129,9 +159,9 @@ export class VolumeWorlds {
     const snapshot = await takeSnapshot(this.#parts.kernel);
     const volume = volumeFromKernel(volumeId, stagingPath, snapshot);
     if (volume === undefined) return undefined;
-    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath], openers: true };
+    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath], openers: 'all' as const };
     // Its holders' names are not known, and a teardown connects to nobody.
-    return this.#observeWith(snapshot, volume, look, {});
+    return this.#observeWith(snapshot, volume, look, NOBODY);
   }
 
   /** What is at a path, whatever volume it belongs to: enough to take it away. */
@@ -148,46 +178,46 @@ export class VolumeWorlds {
   }
 
   async #observe(snapshot: NodeSnapshot, volume: MeshStorVolume, look: ConsumerLook): Promise<ConsumerWorld> {
-    return this.#observeWith(snapshot, volume, look, await this.#addresses(volume));
+    return this.#observeWith(snapshot, volume, look, await this.#holders(volume));
   }
 
   async #observeWith(
     snapshot: NodeSnapshot,
     volume: MeshStorVolume,
     look: ConsumerLook,
-    addresses: ConsumerWorld['addresses'],
+    holders: Holders,
   ): Promise<ConsumerWorld> {
     const { kernel, me, startGraceMs } = this.#parts;
     const world = await observeConsumer(kernel, snapshot, volume, {
       me,
-      addresses,
+      ...holders,
       startGraceMs,
       withStamps: true,
       ...look,
     });
     const seen = { ...world, existingPaths: await existing(look.paths) };
     const devNumber = snapshot.arrays.find(({ name }) => name === world.array?.name)?.devNumber;
-    if (look.openers !== true || world.array === undefined || devNumber === undefined) return seen;
-    return { ...seen, array: { ...world.array, openers: await (this.#parts.findOpeners ?? findOpeners)(devNumber) } };
+    if (look.openers === undefined || world.array === undefined || devNumber === undefined) return seen;
+    const { processes } = this.#parts;
+    const found =
+      look.openers === 'live'
+        ? await processes.findLiveOpeners(devNumber)
+        : { openers: await processes.findOpeners(devNumber) };
+    return { ...seen, array: { ...world.array, ...found } };
   }
 
-  async #addresses(volume: MeshStorVolume): Promise<ConsumerWorld['addresses']> {
-    const nodes = await Promise.all(this.#otherHolders(volume).map((name) => this.#parts.nodes.read(name)));
-    const found = nodes
-      .filter((node) => node !== undefined)
-      .map((node) => [node.metadata.name, addressesOf(node)] as const);
-    for (const [name, addresses] of found) this.#lastAddresses.set(name, addresses);
-    return Object.fromEntries(found);
-  }
-
-  /** As they were when somebody asked last: for looks that cost no request. */
-  #knownAddresses(volume: MeshStorVolume): ConsumerWorld['addresses'] {
-    return Object.fromEntries(
-      this.#otherHolders(volume).flatMap((name) => {
-        const addresses = this.#lastAddresses.get(name);
-        return addresses === undefined ? [] : [[name, addresses] as const];
-      }),
-    );
+  async #holders(volume: MeshStorVolume): Promise<Holders> {
+    const names = this.#otherHolders(volume);
+    const nodes = new Map<string, NodeInfo>();
+    for (const node of await Promise.all(names.map((name) => this.#parts.nodes.read(name)))) {
+      if (node !== undefined) nodes.set(node.metadata.name, node);
+    }
+    for (const name of names) {
+      const node = nodes.get(name);
+      if (node === undefined) this.#lastNodes.delete(name);
+      else this.#lastNodes.set(name, node);
+    }
+    return holdersFrom(names, (name) => nodes.get(name));
   }
 
   #otherHolders(volume: MeshStorVolume): readonly string[] {

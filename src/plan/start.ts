@@ -41,9 +41,12 @@ export function planAssembly(world: ConsumerWorld, status: VolumeStatus): Plan<S
     volume,
     ready.map(({ entry }) => entry),
   );
-  const isEnough = ready.length === synced.length || graceIsOver;
+  const isAwaited = ({ entry }: Member): boolean => !graceIsOver && !world.offNodes.includes(entry.nodeID);
+  const isEnough = members.every((member) => member.way.kind === 'ready' || !isAwaited(member));
   const needed =
-    graceIsOver && lacking.length === 0 ? members.filter(({ way }) => way.kind === 'steps' && way.quick) : members;
+    lacking.length === 0
+      ? members.filter((member) => isAwaited(member) || (member.way.kind === 'steps' && member.way.quick))
+      : members;
   const preparation = stepsOf(needed);
   if (preparation.length > 0) return { kind: 'steps', steps: preparation };
   if (lacking.length > 0 || !isEnough) {

@@ -213,6 +213,15 @@ export type UnstageStep =
   | { readonly kind: 'disconnect'; readonly nqn: string }
   | { readonly kind: 'removePath'; readonly path: string };
 
+/** Of a consumer that was cut off, by itself (SPEC §7.10). */
+export type FenceStep =
+  | Extract<
+      UnstageStep,
+      { kind: 'unmount' | 'shutdownFilesystem' | 'failGuard' | 'stopArray' | 'removeLeg' | 'disconnect' }
+    >
+  /** SIGKILL for every process that has the array, or a file on its filesystem, open. */
+  | { readonly kind: 'killUsers'; readonly array: string };
+
 export type PublishStep =
   | {
       readonly kind: 'bind';
@@ -224,4 +233,4 @@ export type PublishStep =
   | { readonly kind: 'unmount'; readonly target: string }
   | { readonly kind: 'removePath'; readonly path: string };
 
-export type Step = HolderStep | StageStep | MendStep | UnstageStep | PublishStep;
+export type Step = HolderStep | StageStep | MendStep | UnstageStep | FenceStep | PublishStep;

@@ -1,4 +1,4 @@
-/** NodeUnstage, and the clean-up of a fenced consumer (SPEC §4, §7.10). Works from what the kernel shows; the object may be gone. */
+/** NodeUnstage, of a fenced consumer too (SPEC §4, §7.10). Works from what the kernel shows; the object may be gone. */
 import { droppedMembers, observeConsumer } from './health.ts';
 import type { UnstageStep } from './steps.ts';
 import {
@@ -16,7 +16,7 @@ import {
 import type { ArraySeen, ConsumerWorld, LegSeen, Plan } from './world.ts';
 
 /** Every place where the array is mounted, the deepest first, the staging path last. */
-function ourMounts(world: ConsumerWorld, stagingPath: string): readonly string[] {
+export function ourMounts(world: ConsumerWorld, stagingPath: string): readonly string[] {
   const seen = world.mounts.filter(({ isOurs }) => isOurs).map(({ mountPoint }) => mountPoint);
   const more = (world.array?.mountPoints ?? []).filter((path) => !seen.includes(path));
   const rank = (path: string): number => (path === stagingPath ? 1 : 0);
@@ -24,12 +24,12 @@ function ourMounts(world: ConsumerWorld, stagingPath: string): readonly string[]
 }
 
 /** Guards and what was left of them. A holder's claims are not touched. */
-function ownGuards(world: ConsumerWorld): readonly LegSeen[] {
+export function ownGuards(world: ConsumerWorld): readonly LegSeen[] {
   const guards = world.legs.filter(({ kind }) => kind !== 'linear');
   return sortedBy(guards, ({ name }) => name);
 }
 
-function arrayGuards(world: ConsumerWorld, array: ArraySeen): readonly LegSeen[] {
+export function arrayGuards(world: ConsumerWorld, array: ArraySeen): readonly LegSeen[] {
   const isMember = (leg: LegSeen): boolean =>
     array.members.some((member) => member.partitionUUID === leg.partitionUUID && member.epoch === leg.epoch);
   return ownGuards(world).filter(isMember);
@@ -42,14 +42,14 @@ function release(world: ConsumerWorld): readonly UnstageStep[] {
 }
 
 /** Why the array must not be flushed any more: another consumer may have been granted its members. */
-function fencedHere(world: ConsumerWorld): string | undefined {
+export function fencedHere(world: ConsumerWorld): string | undefined {
   const { volume, me } = world;
   if (volume.status === undefined) return undefined;
   return fencedReason(world) ?? notConsumerReason(volume, me);
 }
 
 /** Who has the array open, beside mounts; undefined when nobody is known to. */
-function openersOf(array: ArraySeen): string | undefined {
+export function openersOf(array: ArraySeen): string | undefined {
   const openers = [...array.holders, ...(array.openers ?? [])].sort();
   return openers.length === 0 ? undefined : openers.join(', ');
 }

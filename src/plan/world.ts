@@ -112,6 +112,8 @@ export interface ArraySeen {
   readonly resyncPending?: boolean;
   /** Programs that have it, or a file on it, open (`name (pid)`); absent when nobody looked. */
   readonly openers?: readonly string[];
+  /** Those of `openers` that have the device or a file on it open, not merely a mount in sight. */
+  readonly users?: readonly string[];
 }
 
 /** What a probe of the array found; `unprobed` until a `probeFilesystem` step ran in this operation. */
@@ -184,6 +186,8 @@ export interface ConsumerWorld {
   readonly existingPaths?: readonly string[];
   /** NVMe-oF address of each holder, by node name; absent when unknown. */
   readonly addresses: Readonly<Record<string, { readonly tcp: string; readonly rdma?: string }>>;
+  /** Holders that nobody waits for: without a Node object, or called off by an administrator. */
+  readonly offNodes: readonly string[];
   /** How long this operation has been waiting for members, milliseconds on its own clock. */
   readonly waitedMs: number;
   /** How long a member's holder may stay silent before the volume starts without it. */

@@ -233,6 +233,13 @@ export class Deployment {
     return ((await answer.json()) as { readonly items: readonly ApiObject[] }).items;
   }
 
+  /** As an administrator taints a node. */
+  async setTaints(node: string, taints: readonly object[]): Promise<void> {
+    const path = `/api/v1/nodes/${node}`;
+    const now = (await (await fetch(`${this.api.url}${path}`)).json()) as { readonly spec?: object };
+    await send(this.api, 'PUT', path, { ...now, spec: { ...now.spec, taints } });
+  }
+
   /** Puts an earlier status of a volume in the place of the present one, as an API server does that was restored from a backup. */
   async restoreStatus(name: string, status: ApiObject['status']): Promise<void> {
     const path = `/apis/csi.meshstor.io/v1alpha1/meshstorvolumes/${name}/status`;

@@ -14,6 +14,7 @@ import type { OnStep, StepDone } from '../../src/node/converge.ts';
 import type { RunningNode } from '../../src/node/node.ts';
 import { startNode } from '../../src/node/node.ts';
 import type { PublishRequest, StageRequest } from '../../src/node/operations.ts';
+import type { Processes } from '../../src/node/openers.ts';
 import type { Preflight } from '../../src/node/preflight-watch.ts';
 import type { Metrics } from '../../src/observability/metrics.ts';
 import type { Log } from '../../src/support/log.ts';
@@ -57,6 +58,8 @@ export class InProcessCluster {
   readonly nodeStore = new FakeNodeStore();
   readonly events = new FakeEventRecorder();
   readonly fabric = new FakeFabric();
+  /** Nodes on which whoever used a volume was killed. */
+  readonly killed = new Set<string>();
   readonly controller: Controller;
   readonly #members = new Map<string, Member>();
   readonly #options: InProcessOptions;
@@ -90,7 +93,7 @@ export class InProcessCluster {
   }
 
   #startRole(fake: FakeNode): RunningNode {
-    const { log = SILENT, startGraceMs = 5000, dropGraceMs = 600_000, findOpeners } = this.#options;
+    const { log = SILENT, startGraceMs = 5000, dropGraceMs = 600_000 } = this.#options;
     const { name } = fake;
     const metrics = this.#options.metrics?.(name);
     const volumes = Object.assign(new FakeStore(this.volumes), { watchAgeMs: 1500 });
@@ -117,7 +120,7 @@ export class InProcessCluster {
       startGraceMs,
       dropGraceMs,
       preflight: this.#options.preflight ?? FIT,
-      findOpeners: (devNumber) => findOpeners?.(name, devNumber) ?? Promise.resolve([]),
+      processes: this.#processesOf(name),
       log,
       queueFor: (reconcile) =>
         new WorkQueue({
@@ -129,6 +132,24 @@ export class InProcessCluster {
         }),
       ...this.#onStep(name, metrics),
     });
+  }
+
+  /** Killed at once, if `findOpeners` says who is there. */
+  #processesOf(name: string): Processes {
+    const findOpeners = async (devNumber: string): Promise<readonly string[]> =>
+      this.killed.has(name) ? [] : ((await this.#options.findOpeners?.(name, devNumber)) ?? []);
+    return {
+      findOpeners,
+      findLiveOpeners: async (devNumber) => {
+        const users = await findOpeners(devNumber);
+        return { users, openers: users };
+      },
+      killUsers: async (devNumber) => {
+        const users = await findOpeners(devNumber);
+        this.killed.add(name);
+        return users;
+      },
+    };
   }
 
   #onStep(name: string, metrics: Metrics | undefined): { readonly onStep?: OnStep } {

@@ -152,8 +152,7 @@ describe('the duties of a node role', () => {
     cluster.nodeStore.set('node1', {
       taints: [{ key: 'node.kubernetes.io/out-of-service', value: '', effect: 'NoExecute' }],
     });
-    const problem = await detach().catch((error: unknown) => String(error));
-    expect(problem, 'it still has its array').to.match(/node1 confirmed/);
+    await detach();
     await revoked();
     const after = await renderAll();
     const names = new Set([...attached.matchAll(/^# TYPE (meshstor_\w+)/gm)].map((match) => match[1] ?? ''));

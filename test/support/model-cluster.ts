@@ -352,6 +352,7 @@ export class ModelCluster {
       filesystem: probed ? this.filesystem : { kind: 'unprobed' },
       mounts: node.mounts,
       addresses: Object.fromEntries(this.nodes.map(({ name }) => [name, { tcp: name }])),
+      offNodes: [],
       waitedMs: this.waitedMs,
       startGraceMs: 10_000,
       ...this.#arraySeen(node),

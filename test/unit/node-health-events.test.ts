@@ -82,6 +82,7 @@ class Stage {
         volumes: new FakeStore(this.server),
         events: this.events,
         mender: { mend: () => Promise.resolve(undefined) },
+        fencer: { fence: () => Promise.resolve(undefined) },
       });
       await reconciler.reconcile(this.volume.metadata.name);
     }

@@ -6,6 +6,7 @@ import { driverHeal } from './driver-heal.ts';
 import { driverIdle } from './driver-idle.ts';
 import { driverLife } from './driver-life.ts';
 import { driverReturn } from './driver-return.ts';
+import { driverTakeover } from './driver-takeover.ts';
 import { image } from './image.ts';
 import { kernelFacts } from './kernel-facts.ts';
 import { kubernetesLife } from './kubernetes-life.ts';
@@ -21,6 +22,7 @@ export const SCENARIOS: readonly Scenario[] = [
   driverDrives,
   driverReturn,
   driverHeal,
+  driverTakeover,
 ];
 
 /** Many minutes on two cores, a measurement, or in need of Go: run by name, `npm run lab -- --scenario driver-crash`. */

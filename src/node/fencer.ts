@@ -1,0 +1,86 @@
+/** Background work on what is left here of a volume that is another's now (SPEC §7.10). */
+import type { EventRecorder, ObjectStore } from '../api/object.ts';
+import { VOLUME_KIND } from '../api/names.ts';
+import type { MeshStorVolume } from '../api/volume.ts';
+import { planFencing } from '../plan/fencing.ts';
+import type { FenceStep } from '../plan/steps.ts';
+import type { ConsumerWorld, Plan } from '../plan/world.ts';
+import type { ConsumerActs } from './act-consumer.ts';
+import { actUnstageStep } from './act-consumer.ts';
+import { leaveCondition } from './conditions.ts';
+import type { Surroundings } from './converge.ts';
+import { convergeOnce } from './converge.ts';
+import type { Wait } from './mender.ts';
+import { WAIT_MS } from './mender.ts';
+import type { Processes } from './openers.ts';
+import type { VolumeWorlds } from './volume-worlds.ts';
+
+export interface FencerParts {
+  readonly worlds: VolumeWorlds;
+  readonly acts: ConsumerActs;
+  readonly around: Surroundings;
+  readonly volumes: ObjectStore<MeshStorVolume>;
+  readonly events: EventRecorder;
+  readonly processes: Pick<Processes, 'killUsers'>;
+}
+
+export class VolumeFencer {
+  readonly #parts: FencerParts;
+  /** Volumes whose fencing was told of and is not over. */
+  readonly #told = new Set<string>();
+
+  constructor(parts: FencerParts) {
+    this.#parts = parts;
+  }
+
+  /** Volumes of which guards are left here, though they are not this node's to use. */
+  leftHere(): Promise<readonly string[]> {
+    const { volumes, worlds } = this.#parts;
+    return worlds.leftHere(volumes.list());
+  }
+
+  /** Takes down what is left of the volume, if anything is. Says when to look again. Rejects as `convergeOnce`. */
+  async fence(volumeId: string): Promise<Wait | undefined> {
+    const { acts, around, volumes } = this.#parts;
+    const plan = async (): Promise<Plan<FenceStep>> => {
+      const world = await this.#look(volumeId);
+      const decided = world === undefined ? undefined : planFencing(world);
+      if (world === undefined || decided?.kind !== 'steps') return decided ?? { kind: 'done' };
+      if (world.array !== undefined) this.#tell(volumeId, world);
+      return decided;
+    };
+    const act = (step: FenceStep): Promise<void> => this.#act(volumeId, step);
+    const onRefusal = leaveCondition(volumes, volumeId, acts.now);
+    const reason = await convergeOnce({ name: 'fence', volumeId, plan, act, onRefusal }, around);
+    if (reason !== undefined) return { reason, afterMs: WAIT_MS };
+    this.#told.delete(volumeId);
+    return undefined;
+  }
+
+  /** A glance first, which costs no request: most volumes are where they belong. To act is decided on a linearizable read. */
+  async #look(volumeId: string): Promise<ConsumerWorld | undefined> {
+    const { worlds } = this.#parts;
+    const glance = await worlds.reported(volumeId);
+    if (glance === undefined || planFencing(glance).kind === 'done') return undefined;
+    return worlds.consumer(volumeId, { filesystem: { kind: 'unprobed' }, waitedMs: 0, paths: [], openers: 'live' });
+  }
+
+  async #act(volumeId: string, step: FenceStep): Promise<void> {
+    const { acts, around, processes } = this.#parts;
+    if (step.kind !== 'killUsers') return actUnstageStep(acts, volumeId, step);
+    const array = (await acts.kernel.mdArrays()).find(({ name }) => name === step.array);
+    if (array === undefined) return;
+    const killed = await processes.killUsers(array.devNumber);
+    if (killed.length > 0) around.log.warn('programs killed that used a fenced volume', { volumeId, killed });
+  }
+
+  #tell(volumeId: string, { me, volume }: ConsumerWorld): void {
+    if (this.#told.has(volumeId)) return;
+    this.#told.add(volumeId);
+    const { name, uid } = volume.metadata;
+    const where = volume.status?.nodeName ?? '';
+    const now = where === '' ? 'it is attached to no node' : `it is attached to ${where}`;
+    const message = `node ${me.nodeName} was cut off as its consumer and takes down what it had: ${now}`;
+    this.#parts.events.record({ kind: VOLUME_KIND, name, uid }, 'Warning', 'ConsumerFenced', message);
+  }
+}
