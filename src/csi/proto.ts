@@ -16,16 +16,17 @@ let root: Root | undefined;
 export function csiService(name: CsiServiceName): ServiceDefinition {
   root ??= Root.fromJSON(CSI_DESCRIPTOR);
   const service = root.lookupService(`csi.v1.${name}`);
-  const methods = service.methodsArray.map((method) => [method.name, methodOf(name, method)] as const);
+  const fullName = service.fullName.replace(/^\./, '');
+  const methods = service.methodsArray.map((method) => [method.name, methodOf(fullName, method)] as const);
   return Object.fromEntries(methods);
 }
 
-function methodOf(service: CsiServiceName, method: Method): MethodDefinition<object, object> {
+function methodOf(service: string, method: Method): MethodDefinition<object, object> {
   method.resolve();
   const { resolvedRequestType: request, resolvedResponseType: response } = method;
-  if (request === null || response === null) throw new Error(`csi.v1.${service}/${method.name} has no messages`);
+  if (request === null || response === null) throw new Error(`${service}.${method.name} has no messages`);
   return {
-    path: `/csi.v1.${service}/${method.name}`,
+    path: `/${service}/${method.name}`,
     requestStream: method.requestStream === true,
     responseStream: method.responseStream === true,
     requestSerialize: (message) => serialized(request, message),
