@@ -17,6 +17,7 @@ export const NODE_DEVICE_KEYS = keysOf<MeshStorNodeDevice>()('metadata', 'spec',
 
 export const VOLUME_SPEC_KEYS = keysOf<VolumeSpec>()(
   'capacityBytes',
+  'expandToBytes',
   'numberOfCopies',
   'drivesPerCopy',
   'memberMissingTimeout',
@@ -48,6 +49,7 @@ export const VOLUME_STATUS_KEYS = keysOf<VolumeStatus>()(
   'syncPercentage',
   'ready',
   'nextGeneration',
+  'servedBytes',
   'partitions',
   'conditions',
   'observedGeneration',
@@ -72,6 +74,8 @@ export const PARTITION_KEYS = keysOf<PartitionStatus>()(
   'epoch',
   'stale',
   'missingEpoch',
+  'growToBytes',
+  'growableToBytes',
 );
 
 export const NODE_DEVICE_SPEC_KEYS = keysOf<NodeDeviceSpec>()(

@@ -1,5 +1,5 @@
 /** What is where inside a member's partition (SPEC §5). Bytes from the start of the partition. */
-import { GIB, KIB, MIB } from '../support/units.ts';
+import { GIB, KIB, MIB, TIB } from '../support/units.ts';
 
 /** md's data area begins here; before it: superblock (4 KiB), bitmap (behind it), stamp (near the end). */
 export const DATA_OFFSET_BYTES = 8 * MIB;
@@ -9,6 +9,8 @@ export const STAMP_SIZE_BYTES = 4 * KIB;
 /** GPT alignment of partitions. */
 export const PARTITION_ALIGNMENT_BYTES = MIB;
 export const SMALLEST_VOLUME_BYTES = 512 * MIB;
+/** A bitmap grows with its array: with the smallest chunk that an array is born with, it stays below the stamp up to here. */
+export const LARGEST_EXPANDED_BYTES = 60 * TIB;
 /** RAID10 chunk. */
 export const RAID10_CHUNK_BYTES = 512 * KIB;
 

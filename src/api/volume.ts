@@ -23,6 +23,8 @@ export type SectorSize = 512 | 4096;
 
 export interface VolumeSpec {
   readonly capacityBytes: number;
+  /** What the volume shall have; it becomes the capacity when every member's partition is large enough. Absent: nothing is wished. */
+  readonly expandToBytes?: number;
   readonly numberOfCopies: number;
   readonly drivesPerCopy: number;
   /** Seconds. */
@@ -69,6 +71,10 @@ export interface PartitionStatus {
   readonly stale?: boolean;
   /** The epoch under which its consumer recorded it `Missing`. */
   readonly missingEpoch?: number;
+  /** The wish (`spec.expandToBytes`) that `growableToBytes` answers. For any other wish it says nothing. */
+  readonly growToBytes?: number;
+  /** The largest size that the partition could have in place, as its holder saw it. */
+  readonly growableToBytes?: number;
 }
 
 export interface VolumeStatus {
@@ -98,6 +104,8 @@ export interface VolumeStatus {
    * the first partition of that name.
    */
   readonly nextGeneration: number;
+  /** What array and filesystem are known to fill, while that is less than `spec.capacityBytes`: the consumer has to grow them. */
+  readonly servedBytes?: number;
   readonly partitions: readonly PartitionStatus[];
   readonly conditions: readonly Condition[];
   readonly observedGeneration: number;

@@ -5,7 +5,9 @@ import type { MeshStorNodeDevice } from '../api/node-device.ts';
 import { isSameDrive } from '../api/node-device.ts';
 import type { NodeInfo } from '../api/object.ts';
 import type { PartitionStatus } from '../api/volume.ts';
+import { neededBytes } from '../plan/expansion.ts';
 import type { DriveSeen } from '../plan/placement.ts';
+import { memberEntries } from '../plan/view.ts';
 import type { Heartbeats } from './heartbeats.ts';
 import type { ControllerParts } from './parts.ts';
 
@@ -19,12 +21,15 @@ export function seeDrives(
   forVolume: string,
 ): readonly DriveSeen[] {
   const promised = promisedPartitions(parts, recent, forVolume);
+  const growths = wishedGrowths(parts, forVolume);
   return parts.devices.list().flatMap((device) => {
     const node = parts.nodes.get(device.spec.node);
     if (node === undefined) return [];
     const promisedHere = promised.filter((partition) => isPromisedOn(partition, device));
     const bytes = promisedHere.reduce((sum, partition) => sum + partition.sizeBytes, 0);
-    return [toDriveSeen(device, node, heartbeats.ageMs(device), bytes)];
+    const growing = growths.filter(({ partition }) => isOn(partition, device));
+    const wishedBytes = growing.reduce((sum, { addedBytes }) => sum + addedBytes, 0);
+    return [toDriveSeen(device, node, heartbeats.ageMs(device), bytes + wishedBytes)];
   });
 }
 
@@ -71,10 +76,31 @@ function promisedPartitions(
   return [...listed, ...unlisted.filter((partition) => !known.has(partition.partitionUUID))];
 }
 
+interface WishedGrowth {
+  readonly partition: PartitionStatus;
+  readonly addedBytes: number;
+}
+
+/** What partitions of volumes that expand still lack: the space behind them is spoken for. */
+function wishedGrowths(parts: Pick<ControllerParts, 'volumes'>, forVolume: string): readonly WishedGrowth[] {
+  return parts.volumes.list().flatMap((volume): readonly WishedGrowth[] => {
+    const wish = volume.spec.expandToBytes;
+    if (wish === undefined || volume.status === undefined || volume.metadata.name === forVolume) return [];
+    const needed = neededBytes(volume, wish);
+    return memberEntries(volume.status)
+      .map((partition) => ({ partition, addedBytes: needed - partition.sizeBytes }))
+      .filter(({ addedBytes }) => addedBytes > 0);
+  });
+}
+
+function isOn(partition: PartitionStatus, { spec }: MeshStorNodeDevice): boolean {
+  return partition.nodeID === spec.node && isSameDrive(partition, spec);
+}
+
 /** Whether the drive's free space does not yet lack this partition. Both times are of the holder's own clock. */
 function isPromisedOn(partition: PartitionStatus, device: MeshStorNodeDevice): boolean {
-  const { spec, status } = device;
-  if (partition.nodeID !== spec.node || !isSameDrive(partition, spec)) return false;
+  if (!isOn(partition, device)) return false;
+  const { status } = device;
   if (partition.state === 'Requested') return true;
   return partition.state === 'Created' && Date.parse(partition.updatedAt) > Date.parse(status?.updatedAt ?? '');
 }

@@ -37,6 +37,13 @@ export interface CreateVolumeRequest {
   readonly preferredNodes: readonly string[];
 }
 
+export interface SizeRange {
+  /** Bytes; 0 = none asked. */
+  readonly requiredBytes: number;
+  /** Bytes; 0 = no limit. */
+  readonly limitBytes: number;
+}
+
 export interface PublishedVolume {
   readonly epoch: number;
   readonly attachmentID: string;
@@ -51,6 +58,12 @@ export interface ControllerOperations {
   publishVolume(volumeId: string, nodeName: string): Promise<PublishedVolume>;
   /** Detaches: `unavailable` until every reachable holder has confirmed that the old consumer is cut off. An empty node name means any. */
   unpublishVolume(volumeId: string, nodeName: string): Promise<void>;
+  /**
+   * Has every holder grow its partition, and returns the volume with its new capacity; array and filesystem follow on the
+   * consumer. Waits inside the call until `signal` aborts, then `unavailable` saying for which node. `exhausted` naming the node that
+   * cannot grow: no size has changed then. A volume that has that much already: nothing changes.
+   */
+  expandVolume(volumeId: string, range: SizeRange, signal: AbortSignal): Promise<MeshStorVolume>;
   /** From the cache, deleting ones left out, sorted by name. */
   listVolumes(): readonly MeshStorVolume[];
   /** Undefined when there is none, or when it is being deleted. */

@@ -146,7 +146,9 @@ export class Placer {
         if (!outcome.isMine) return undefined;
         const isOld = plan.partitions.some(({ generation }) => generation < nextGeneration(status));
         const isOther =
-          current.spec.volumeUUID !== volume.spec.volumeUUID || current.spec.sectorSize !== plan.sectorSize;
+          current.spec.volumeUUID !== volume.spec.volumeUUID ||
+          current.spec.sectorSize !== plan.sectorSize ||
+          current.spec.capacityBytes !== volume.spec.capacityBytes;
         if (isOld || isOther) {
           throw new DomainError('unavailable', `place volume ${name}: it was changed meanwhile; try again`);
         }

@@ -17,7 +17,14 @@ import {
 } from './attachment.ts';
 import { untilCached } from './cache-wait.ts';
 import type { Heartbeats } from './heartbeats.ts';
-import type { ClassParameters, ControllerOperations, CreateVolumeRequest, PublishedVolume } from './operations.ts';
+import { Expansion } from './expansion.ts';
+import type {
+  ClassParameters,
+  ControllerOperations,
+  CreateVolumeRequest,
+  PublishedVolume,
+  SizeRange,
+} from './operations.ts';
 import type { ControllerParts } from './parts.ts';
 import {
   aboutVolume,
@@ -45,12 +52,14 @@ export class VolumeOperations implements ControllerOperations {
   readonly #heartbeats: Heartbeats;
   readonly #placer: Placer;
   readonly #limits: OperationLimits;
+  readonly #expansion: Expansion;
 
   constructor(parts: ControllerParts, heartbeats: Heartbeats, placer: Placer, limits = DEFAULT_LIMITS) {
     this.#parts = parts;
     this.#heartbeats = heartbeats;
     this.#placer = placer;
     this.#limits = limits;
+    this.#expansion = new Expansion(parts);
   }
 
   async createVolume(request: CreateVolumeRequest): Promise<MeshStorVolume> {
@@ -232,6 +241,10 @@ export class VolumeOperations implements ControllerOperations {
     if (waiting.length === 0) return;
     const what = `waiting until ${waiting.join(', ')} confirmed that the old consumer is cut off`;
     throw new DomainError('unavailable', `detach volume ${volumeId}: ${what}; try again`);
+  }
+
+  expandVolume(volumeId: string, range: SizeRange, signal: AbortSignal): Promise<MeshStorVolume> {
+    return this.#expansion.expand(volumeId, range, signal);
   }
 
   listVolumes(): readonly MeshStorVolume[] {

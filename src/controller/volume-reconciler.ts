@@ -4,8 +4,10 @@ import { removeCondition, setCondition } from '../api/conditions.ts';
 import { DomainError } from '../api/errors.ts';
 import { VOLUME_FINALIZER } from '../api/names.ts';
 import type { MeshStorVolume, PartitionStatus, VolumeStatus } from '../api/volume.ts';
+import { expansionProgress } from '../plan/expansion.ts';
 import { deriveStatus } from '../plan/lifecycle.ts';
 import { PLACED_CONDITION } from '../plan/records.ts';
+import { Expansion } from './expansion.ts';
 import type { Heartbeats } from './heartbeats.ts';
 import type { ControllerParts } from './parts.ts';
 import { aboutVolume, isBeingDeleted, isStatusLost, STATUS_LOST_MESSAGE, timestamp } from './parts.ts';
@@ -31,6 +33,7 @@ export class VolumeReconciler {
   readonly #placer: Placer;
   readonly #refused: RefusedNodes;
   readonly #unclaimed: UnclaimedVolumes;
+  readonly #expansion: Expansion;
 
   constructor(parts: ControllerParts, heartbeats: Heartbeats, placer: Placer) {
     this.#parts = parts;
@@ -38,6 +41,7 @@ export class VolumeReconciler {
     this.#placer = placer;
     this.#refused = new RefusedNodes(parts.clock);
     this.#unclaimed = new UnclaimedVolumes(parts);
+    this.#expansion = new Expansion(parts);
   }
 
   async reconcile(name: string): Promise<ReconcileOutcome> {
@@ -54,6 +58,8 @@ export class VolumeReconciler {
     if (isStatusLost(volume)) return this.#reportStatusLost(volume);
     // Made by hand, or its creator died before it wrote more.
     if (volume.status === undefined) await writeNew(this.#parts.volumes, volume);
+    const progress = expansionProgress(volume).kind;
+    if (progress === 'impossible' || progress === 'grown') await this.#expansion.advance(name);
     if (isUnborn(volume)) return this.#completePlacement(volume);
     await this.#derive(name);
     return {};
@@ -179,7 +185,10 @@ export class VolumeReconciler {
     }
     const outcome = { isMine: false };
     const after = await this.#writeStatus(name, (status, current) => {
-      outcome.isMine = isDeepStrictEqual(findGap(current), gap) && current.spec.volumeUUID === volume.spec.volumeUUID;
+      outcome.isMine =
+        isDeepStrictEqual(findGap(current), gap) &&
+        current.spec.volumeUUID === volume.spec.volumeUUID &&
+        current.spec.capacityBytes === volume.spec.capacityBytes;
       if (!outcome.isMine) return undefined;
       return {
         ...status,

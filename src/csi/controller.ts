@@ -1,10 +1,12 @@
 /** The Controller service: volumes made, removed, attached and detached. Questions about them are in controller-queries.ts. */
 import { DomainError } from '../api/errors.ts';
 import { volumeIdFor } from '../api/names.ts';
-import type { ControllerOperations, CreateVolumeRequest } from '../controller/operations.ts';
+import type { ControllerOperations, CreateVolumeRequest, SizeRange } from '../controller/operations.ts';
 import { unknownVolume, whyUnusable } from './capability-match.ts';
 import { queryHandlers } from './controller-queries.ts';
 import type { ControllerHandlers } from './generated/csi/v1/Controller.ts';
+import type { ControllerExpandVolumeRequest__Output } from './generated/csi/v1/ControllerExpandVolumeRequest.ts';
+import type { ControllerExpandVolumeResponse } from './generated/csi/v1/ControllerExpandVolumeResponse.ts';
 import type { ControllerPublishVolumeRequest__Output } from './generated/csi/v1/ControllerPublishVolumeRequest.ts';
 import type { ControllerPublishVolumeResponse } from './generated/csi/v1/ControllerPublishVolumeResponse.ts';
 import type { ControllerUnpublishVolumeRequest__Output } from './generated/csi/v1/ControllerUnpublishVolumeRequest.ts';
@@ -30,6 +32,7 @@ export function controllerHandlers(edge: CsiEdge, controller: ControllerOperatio
   return {
     ...lifeHandlers(edge, controller),
     ...attachmentHandlers(edge, controller),
+    ...expansionHandlers(edge, controller),
     ...queryHandlers(edge, controller),
     ...unsupportedHandlers(edge),
   };
@@ -146,12 +149,50 @@ function toAttachment(request: ControllerPublishVolumeRequest__Output): Attachme
   return { volumeId, nodeName, ...access };
 }
 
+interface Growth extends SizeRange {
+  readonly volumeId: string;
+  /** Absent when the caller sent none. */
+  readonly access: Access | undefined;
+}
+
+function toGrowth(request: ControllerExpandVolumeRequest__Output): Growth {
+  const volumeId = requireText('volume_id', request.volumeId);
+  const { volumeCapability: capability } = request;
+  if (request.capacityRange === null) throw refuse('capacity_range', 'is required');
+  return {
+    volumeId,
+    ...validateCapacityRange(request.capacityRange),
+    access: capability === null ? undefined : validateCapability('volume_capability', capability),
+  };
+}
+
+function expansionHandlers(
+  edge: CsiEdge,
+  controller: ControllerOperations,
+): Pick<ControllerHandlers, 'ControllerExpandVolume'> {
+  return {
+    ControllerExpandVolume: unary<ControllerExpandVolumeRequest__Output, Growth, ControllerExpandVolumeResponse>(edge, {
+      name: 'ControllerExpandVolume',
+      requestType: 'ControllerExpandVolumeRequest',
+      validate: toGrowth,
+      lockKey: (request) => request.volumeId,
+      work: async ({ volumeId, access, ...range }, { signal }) => {
+        const found = access === undefined ? undefined : await controller.getVolume(volumeId);
+        const mismatch = found === undefined || access === undefined ? undefined : whyUnusable(found, access);
+        if (mismatch !== undefined) throw refuse('volume_capability', mismatch);
+        const { spec } = await controller.expandVolume(volumeId, range, signal);
+        // Array and filesystem grow on the consumer, now or when it is staged next; a repeated call has to say so, too.
+        return { capacityBytes: spec.capacityBytes, nodeExpansionRequired: true };
+      },
+    }),
+  };
+}
+
 const UNSUPPORTED = {
   CreateSnapshot: 'CREATE_DELETE_SNAPSHOT',
   DeleteSnapshot: 'CREATE_DELETE_SNAPSHOT',
   ListSnapshots: 'LIST_SNAPSHOTS',
   GetSnapshot: 'GET_SNAPSHOT',
-  ControllerExpandVolume: 'EXPAND_VOLUME',
   ControllerModifyVolume: 'MODIFY_VOLUME',
 } as const;
 
@@ -172,7 +213,6 @@ function unsupportedHandlers(edge: CsiEdge): Pick<ControllerHandlers, Unsupporte
     DeleteSnapshot: refused('DeleteSnapshot'),
     ListSnapshots: refused('ListSnapshots'),
     GetSnapshot: refused('GetSnapshot'),
-    ControllerExpandVolume: refused('ControllerExpandVolume'),
     ControllerModifyVolume: refused('ControllerModifyVolume'),
   };
 }

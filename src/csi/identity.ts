@@ -40,6 +40,7 @@ export function identityHandlers(edge: CsiEdge, plugin: PluginIdentity): Identit
         capabilities: [
           { service: { type: 'CONTROLLER_SERVICE' as const } },
           { service: { type: 'VOLUME_ACCESSIBILITY_CONSTRAINTS' as const } },
+          { volumeExpansion: { type: 'ONLINE' as const } },
         ],
       })),
     ),

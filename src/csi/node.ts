@@ -1,7 +1,7 @@
 /** The Node service: requests into the words of `NodeOperations` and back. */
 import { TOPOLOGY_KEY } from '../api/names.ts';
 import { DomainError } from '../api/errors.ts';
-import type { NodeOperations, PublishRequest, StageRequest, VolumeStats } from '../node/operations.ts';
+import type { ExpandRequest, NodeOperations, PublishRequest, StageRequest, VolumeStats } from '../node/operations.ts';
 import type { NodeHandlers } from './generated/csi/v1/Node.ts';
 import type { NodeExpandVolumeRequest__Output } from './generated/csi/v1/NodeExpandVolumeRequest.ts';
 import type { NodeExpandVolumeResponse } from './generated/csi/v1/NodeExpandVolumeResponse.ts';
@@ -21,11 +21,12 @@ import type { NodeUnstageVolumeRequest__Output } from './generated/csi/v1/NodeUn
 import type { NodeUnstageVolumeResponse } from './generated/csi/v1/NodeUnstageVolumeResponse.ts';
 import type { CsiEdge } from './unary.ts';
 import { unary } from './unary.ts';
-import { requirePath, requireText, validateCapability } from './validation.ts';
+import { requirePath, requireText, validateCapability, validateCapacityRange } from './validation.ts';
 
 const CAPABILITIES = [
   'STAGE_UNSTAGE_VOLUME',
   'GET_VOLUME_STATS',
+  'EXPAND_VOLUME',
   'VOLUME_CONDITION',
   'SINGLE_NODE_MULTI_WRITER',
 ] as const;
@@ -130,14 +131,24 @@ function toPublishRequest(request: NodePublishVolumeRequest__Output): PublishReq
 }
 
 /** No volume is at a relative path: a wrong path like any other, for which CSI has NOT_FOUND. */
-function toStatsRequest(request: NodeGetVolumeStatsRequest__Output): VolumeAtPath {
-  const volumeId = requireText('volume_id', request.volumeId);
-  const { volumePath } = request;
+function requireVolumePath(doing: string, volumeId: string, volumePath: string): string {
   if (volumePath !== '' && !volumePath.startsWith('/')) {
     const at = JSON.stringify(volumePath);
-    throw new DomainError('notFound', `reading usage of ${volumeId}: it is not at ${at}, which is no absolute path`);
+    throw new DomainError('notFound', `${doing} ${volumeId}: it is not at ${at}, which is no absolute path`);
   }
-  return { volumeId, path: requirePath('volume_path', volumePath) };
+  return requirePath('volume_path', volumePath);
+}
+
+function toStatsRequest(request: NodeGetVolumeStatsRequest__Output): VolumeAtPath {
+  const volumeId = requireText('volume_id', request.volumeId);
+  return { volumeId, path: requireVolumePath('reading usage of', volumeId, request.volumePath) };
+}
+
+function toExpandRequest(request: NodeExpandVolumeRequest__Output): ExpandRequest {
+  const volumeId = requireText('volume_id', request.volumeId);
+  const volumePath = requireVolumePath('expanding', volumeId, request.volumePath);
+  if (request.volumeCapability !== null) validateCapability('volume_capability', request.volumeCapability);
+  return { volumeId, volumePath, ...validateCapacityRange(request.capacityRange) };
 }
 
 function factHandlers(edge: CsiEdge, node: NodeOperations): Facts {
@@ -148,13 +159,12 @@ function factHandlers(edge: CsiEdge, node: NodeOperations): Facts {
       validate: toStatsRequest,
       work: async (request, { signal }) => toStatsResponse(await node.stats(request.volumeId, request.path, signal)),
     }),
-    NodeExpandVolume: unary<NodeExpandVolumeRequest__Output, undefined, NodeExpandVolumeResponse>(edge, {
+    NodeExpandVolume: unary<NodeExpandVolumeRequest__Output, ExpandRequest, NodeExpandVolumeResponse>(edge, {
       name: 'NodeExpandVolume',
       requestType: 'NodeExpandVolumeRequest',
-      validate: () => undefined,
-      work: () => {
-        throw new DomainError('unsupported', 'expand volume: EXPAND_VOLUME is not advertised');
-      },
+      validate: toExpandRequest,
+      lockKey: (request) => request.volumeId,
+      work: async (request, { signal }) => ({ capacityBytes: await node.expand(request, signal) }),
     }),
     NodeGetCapabilities: unary<NodeGetCapabilitiesRequest__Output, undefined, NodeGetCapabilitiesResponse>(edge, {
       name: 'NodeGetCapabilities',

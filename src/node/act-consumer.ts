@@ -7,8 +7,10 @@ import type { ObjectStore } from '../api/object.ts';
 import { legDmUuidFor } from '../api/names.ts';
 import { STAMP_OFFSET_BYTES } from '../api/layout.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
+import { recordExpanded } from '../plan/expansion-records.ts';
 import { activated, formatted, recordBirth, recordObserved, recordReleased, recordStart } from '../plan/records.ts';
 import type { Who } from '../plan/owner.ts';
+import type { Birth } from '../plan/records.ts';
 import type { PublishStep, StageStep, UnstageStep } from '../plan/steps.ts';
 import type { FilesystemSeen, NodeIdentity } from '../plan/world.ts';
 import { MIB } from '../support/units.ts';
@@ -76,6 +78,27 @@ async function createGuard(
   return verifyLocalLeg(kernel, name, partitionUUID);
 }
 
+/** The target looks at its device again when it is asked for the size, and tells its hosts when that has changed. */
+async function refreshNamespace(
+  acts: ConsumerActs,
+  step: Extract<StageStep, { kind: 'refreshNamespace' }>,
+): Promise<void> {
+  const { nqn, nsid, sizeBytes } = step;
+  const deadline = performance.now() + NAMESPACE_LIMIT_MS;
+  for (let hasAsked = false; ; hasAsked = true) {
+    const found = (await acts.kernel.nvmeNamespaces()).find(
+      (namespace) => namespace.subsystemNqn === nqn && namespace.nsid === nsid,
+    );
+    if (found !== undefined && found.sizeBytes >= sizeBytes) return;
+    if (found === undefined || performance.now() > deadline) {
+      const seen = found === undefined ? 'it is gone' : `it has ${found.sizeBytes} bytes`;
+      throw new DomainError('unavailable', `waiting for namespace ${nsid} of ${nqn} to have ${sizeBytes} bytes: ${seen}`);
+    }
+    if (!hasAsked) await acts.kernel.identifyNamespace(found.path);
+    else await acts.pause(100);
+  }
+}
+
 async function writeStamps(acts: ConsumerActs, step: Extract<StageStep, { kind: 'writeStamps' }>): Promise<void> {
   const block = encodeStamp({ volumeUUID: step.volumeUUID, epoch: step.epoch, attachmentID: step.attachmentID });
   await Promise.all(step.legs.map((leg) => acts.kernel.writeBytes(leg, STAMP_OFFSET_BYTES, block)));
@@ -107,10 +130,10 @@ async function writeBirth(
   acts: ConsumerActs,
   volumeId: string,
   who: Who,
-  partitionUUIDs: readonly string[],
+  birth: Birth,
 ): Promise<void> {
-  await acts.volumes.mutateStatus(volumeId, (current) => recordBirth(current, who, partitionUUIDs, acts.now()));
-  await acts.volumes.mutate(volumeId, (current) => activated(current, who, acts.now()));
+  await acts.volumes.mutateStatus(volumeId, (current) => recordBirth(current, who, birth, acts.now()));
+  await acts.volumes.mutate(volumeId, (current) => activated(current, who, birth.capacityBytes, acts.now()));
 }
 
 async function stopArray(kernel: Kernel, array: string): Promise<void> {
@@ -130,9 +153,12 @@ async function stopArray(kernel: Kernel, array: string): Promise<void> {
 
 type MemberStep = Extract<
   StageStep,
-  { kind: 'connect' | 'createGuard' | 'removeLeg' | 'reloadGuard' | 'wipeSuperblocks' }
+  { kind: 'connect' | 'createGuard' | 'removeLeg' | 'reloadGuard' | 'refreshNamespace' | 'wipeSuperblocks' }
 >;
-type RecordStep = Extract<StageStep, { kind: 'recordBirth' | 'recordStart' | 'recordFormatted' }>;
+type RecordStep = Extract<
+  StageStep,
+  { kind: 'recordBirth' | 'recordStart' | 'recordFormatted' | 'recordExpanded' }
+>;
 
 async function actOnMember(acts: ConsumerActs, volumeId: string, step: MemberStep): Promise<void> {
   const { kernel } = acts;
@@ -146,6 +172,8 @@ async function actOnMember(acts: ConsumerActs, volumeId: string, step: MemberSte
       return kernel.removeDm(step.name);
     case 'reloadGuard':
       return kernel.reloadDm(step.name, guardTable(step.path, step.sizeBytes));
+    case 'refreshNamespace':
+      return refreshNamespace(acts, step);
     case 'wipeSuperblocks':
       await Promise.all(step.legs.map((leg) => kernel.zeroRange(leg, { startBytes: 0, sizeBytes: MIB }, 'full')));
   }
@@ -155,12 +183,15 @@ async function record(acts: ConsumerActs, volumeId: string, who: Who, step: Reco
   const { volumes, now } = acts;
   switch (step.kind) {
     case 'recordBirth':
-      return writeBirth(acts, volumeId, who, step.partitionUUIDs);
+      return writeBirth(acts, volumeId, who, step);
     case 'recordStart':
       await volumes.mutateStatus(volumeId, (current) => recordStart(current, who, step.record, now()));
       return;
     case 'recordFormatted':
       await volumes.mutate(volumeId, (current) => formatted(current, who, now()));
+      return;
+    case 'recordExpanded':
+      await volumes.mutateStatus(volumeId, (current) => recordExpanded(current, who, step.capacityBytes));
   }
 }
 
@@ -187,11 +218,13 @@ export async function actStageStep(
     case 'createGuard':
     case 'removeLeg':
     case 'reloadGuard':
+    case 'refreshNamespace':
     case 'wipeSuperblocks':
       return actOnMember(acts, volumeId, step);
     case 'recordBirth':
     case 'recordStart':
     case 'recordFormatted':
+    case 'recordExpanded':
       return record(acts, volumeId, who, step);
     case 'createArray':
       return tools.createArray(step);
@@ -211,6 +244,12 @@ export async function actStageStep(
     case 'mount':
       await ensureDirectory(step.target);
       return kernel.mount(step.array, step.target, step.fsType, step.options);
+    case 'growArray':
+      return tools.growArray(step.array, step.memberDataBytes);
+    case 'thawArray':
+      return kernel.setMdAttribute(step.array, 'sync_action', 'idle');
+    case 'growFilesystem':
+      return tools.growFilesystem(step);
     case 'unmount':
       return unmount(kernel, step.target);
     case 'failGuard':

@@ -5,6 +5,7 @@ import { DATA_OFFSET_BYTES } from '../api/layout.ts';
 import { LINUX_RAID_TYPE_GUID } from '../api/names.ts';
 import type { ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume, VolumeStatus } from '../api/volume.ts';
+import { recordGrowable, recordGrown } from '../plan/expansion-records.ts';
 import { recordCreated, recordGranted, recordImpossible, recordRemoved } from '../plan/records.ts';
 import type { HolderStep } from '../plan/steps.ts';
 import type { NodeIdentity } from '../plan/world.ts';
@@ -30,9 +31,17 @@ const ZERO_PIECE_BYTES = 256 * MIB;
 /** Partitions zeroed at once on this node; more would keep grants and revocations from the pool. */
 const ZEROINGS = new Semaphore(2);
 
-async function zeroPartition(acts: HolderActs, step: Extract<HolderStep, { kind: 'zeroPartition' }>): Promise<void> {
+interface ZeroWanted {
+  readonly partitionUUID: string;
+  readonly path: string;
+  /** Within the partition. */
+  readonly startBytes: number;
+  readonly sizeBytes: number;
+}
+
+async function zeroWithin(acts: HolderActs, wanted: ZeroWanted): Promise<void> {
   const { kernel, log } = acts;
-  const { partitionUUID, path, sizeBytes } = step;
+  const { partitionUUID, path, sizeBytes } = wanted;
   await requirePartition(kernel, path, partitionUUID);
   const disk = (await kernel.nvmeNamespaces()).find((namespace) =>
     namespace.partitions.some((partition) => partition.path === path),
@@ -40,12 +49,13 @@ async function zeroPartition(acts: HolderActs, step: Extract<HolderStep, { kind:
   const promisesZeroes = disk !== undefined && (await kernel.identifyController(disk.path)).writeZeroes;
   await ZEROINGS.run(async () => {
     let reportedBytes = 0;
-    for (let startBytes = 0; startBytes < sizeBytes; startBytes += ZERO_PIECE_BYTES) {
-      const piece = { startBytes, sizeBytes: Math.min(ZERO_PIECE_BYTES, sizeBytes - startBytes) };
+    for (let doneBytes = 0; doneBytes < sizeBytes; doneBytes += ZERO_PIECE_BYTES) {
+      const startBytes = wanted.startBytes + doneBytes;
+      const piece = { startBytes, sizeBytes: Math.min(ZERO_PIECE_BYTES, sizeBytes - doneBytes) };
       await kernel.zeroRange(path, piece, promisesZeroes ? 'sample' : 'full');
-      if (startBytes - reportedBytes < PROGRESS_EVERY_BYTES) continue;
-      reportedBytes = startBytes;
-      log.info('zeroing a partition', { partitionUUID, doneBytes: startBytes, sizeBytes });
+      if (doneBytes - reportedBytes < PROGRESS_EVERY_BYTES) continue;
+      reportedBytes = doneBytes;
+      log.info('zeroing a partition', { partitionUUID, doneBytes, sizeBytes });
     }
   });
 }
@@ -94,6 +104,31 @@ async function write(acts: HolderActs, volumeId: string, record: Record): Promis
   await acts.volumes.mutateStatus(volumeId, (current) => record(current, acts.now()));
 }
 
+type GrowthStep = Extract<
+  HolderStep,
+  { kind: 'recordGrowable' | 'growPartition' | 'zeroGrowth' | 'growClaim' | 'recordGrown' }
+>;
+
+async function actGrowth(acts: HolderActs, volumeId: string, step: GrowthStep): Promise<void> {
+  const { kernel, me } = acts;
+  const { partitionUUID } = step;
+  switch (step.kind) {
+    case 'recordGrowable':
+      return write(acts, volumeId, (current, now) => recordGrowable(current, me.nodeName, partitionUUID, step, now));
+    case 'growPartition':
+      return kernel.resizeGptPartition(step.diskPath, partitionUUID, step.sizeBytes);
+    case 'zeroGrowth':
+      return zeroWithin(acts, step);
+    case 'growClaim':
+      await requirePartition(kernel, step.path, partitionUUID);
+      return kernel.reloadDm(step.name, claimTable(step.path, step.sizeBytes));
+    case 'recordGrown':
+      return write(acts, volumeId, (current, now) =>
+        recordGrown(current, me.nodeName, partitionUUID, step.sizeBytes, now),
+      );
+  }
+}
+
 export async function actHolderStep(acts: HolderActs, volumeId: string, step: HolderStep): Promise<void> {
   const { kernel, me } = acts;
   switch (step.kind) {
@@ -102,7 +137,7 @@ export async function actHolderStep(acts: HolderActs, volumeId: string, step: Ho
     case 'createPartition':
       return createPartition(acts, step);
     case 'zeroPartition':
-      return zeroPartition(acts, step);
+      return zeroWithin(acts, { ...step, startBytes: 0 });
     case 'recordCreated':
       return write(acts, volumeId, (current, now) => recordCreated(current, me.nodeName, step.partitionUUID, now));
     case 'recordImpossible':
@@ -136,5 +171,11 @@ export async function actHolderStep(acts: HolderActs, volumeId: string, step: Ho
       return kernel.removeGptPartition(step.diskPath, step.partitionUUID);
     case 'recordRemoved':
       return write(acts, volumeId, (current, now) => recordRemoved(current, me.nodeName, step.partitionUUID, now));
+    case 'recordGrowable':
+    case 'growPartition':
+    case 'zeroGrowth':
+    case 'growClaim':
+    case 'recordGrown':
+      return actGrowth(acts, volumeId, step);
   }
 }

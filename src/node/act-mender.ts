@@ -88,8 +88,6 @@ export async function actMendStep(acts: MendActs, volumeId: string, who: Who, st
       return kernel.setMdMemberState(step.array, step.member, 'faulty');
     case 'removeMember':
       return kernel.setMdMemberState(step.array, step.member, 'remove');
-    case 'thawArray':
-      return kernel.setMdAttribute(step.array, 'sync_action', 'idle');
     case 'wipeSuperblocks':
     case 'writeStamps':
       return guarded.run(step.legs[0] ?? '', 'writing to', () => actStageStep(acts, volumeId, who, UNPROBED, step));

@@ -26,6 +26,7 @@ export interface LegTable {
   readonly under?: string;
   readonly queues: boolean;
   readonly pathState: 'active' | 'failed' | 'none';
+  readonly sizeBytes: number;
 }
 
 const DEV_NUMBER = /^[0-9]+:[0-9]+$/;
@@ -33,15 +34,17 @@ const DEV_NUMBER = /^[0-9]+:[0-9]+$/;
 /** Reads what a device of ours is from its live table and status. A device without a live table is `empty`. */
 export function parseLegTable(device: DmDevice): LegTable {
   const target = device.table[0];
-  if (target === undefined) return { kind: 'empty', queues: false, pathState: 'none' };
+  if (target === undefined) return { kind: 'empty', queues: false, pathState: 'none', sizeBytes: 0 };
   const words = target.params.split(/\s+/);
   const under = words.find((word) => DEV_NUMBER.test(word));
   const withUnder = under === undefined ? {} : { under };
-  if (target.type === 'linear') return { kind: 'linear', queues: false, pathState: 'none', ...withUnder };
+  const sizeBytes = device.table.reduce((sum, { lengthSectors }) => sum + lengthSectors, 0) * SECTOR;
+  if (target.type === 'linear') return { kind: 'linear', queues: false, pathState: 'none', sizeBytes, ...withUnder };
   return {
     kind: 'guard',
     queues: words.includes('queue_if_no_path'),
     pathState: pathStateOf(device.status[0]?.params ?? '', under),
+    sizeBytes,
     ...withUnder,
   };
 }

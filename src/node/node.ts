@@ -74,7 +74,7 @@ export const PASS_EVERY_MS = 10_000;
 /** Below the 20 s that SPEC §2 allows. */
 const HEARTBEAT_EVERY_MS = 15_000;
 /** Steps after which a drive's free space is another one. */
-const SPACE_STEPS: ReadonlySet<string> = new Set(['recordCreated', 'recordRemoved', 'recordImpossible']);
+const SPACE_STEPS: ReadonlySet<string> = new Set(['recordCreated', 'recordRemoved', 'recordImpossible', 'recordGrown']);
 
 class Node implements RunningNode {
   readonly operations: NodeOperations;
@@ -119,8 +119,10 @@ class Node implements RunningNode {
     const pause = (limitMs: number): Promise<void> => this.#wakeups.next(this.#wakeups.mark, limitMs);
     const fatalFindings = (): Promise<string> => parts.preflight.fatalFindings();
     const acts = { kernel, tools, volumes, me, now, log, pause };
-    this.operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings });
+    const operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings });
+    this.operations = operations;
     const mender = new VolumeMender({ worlds, acts, around, volumes, dropGraceMs: parts.dropGraceMs });
+    const grow = (volumeId: string): Promise<string | undefined> => operations.growOnce(volumeId);
     this.#fencer = new VolumeFencer({ worlds, acts, around, volumes, events, processes });
     this.#reconciler = new NodeVolumeReconciler({
       worlds,
@@ -130,6 +132,7 @@ class Node implements RunningNode {
       events,
       mender,
       fencer: this.#fencer,
+      grow,
     });
     this.#queue = parts.queueFor((volumeId) => this.#reconciler.reconcile(volumeId));
   }

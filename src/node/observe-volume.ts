@@ -66,6 +66,7 @@ export function legsOf(snapshot: NodeSnapshot, members: ReadonlySet<string>): re
         pathState: table.pathState,
         suspended: device.suspended,
         openCount: device.openCount,
+        sizeBytes: table.sizeBytes,
         ...(underPath === undefined ? {} : { underPath }),
       },
     ];
@@ -97,7 +98,9 @@ function importsOf(snapshot: NodeSnapshot, members: ReadonlySet<string>): readon
         nqn,
         ...name,
         controllers: controllers.map(({ name: controller, state, traddr }) => ({ name: controller, state, traddr })),
-        ...(namespace === undefined ? {} : { namespacePath: namespace.path }),
+        ...(namespace === undefined
+          ? {}
+          : { namespacePath: namespace.path, namespaceSizeBytes: namespace.sizeBytes }),
         ...(namespace?.uuid === undefined ? {} : { namespaceUUID: namespace.uuid }),
       },
     ];

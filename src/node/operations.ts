@@ -26,6 +26,16 @@ export interface PublishRequest extends StageRequest {
   readonly targetPath: string;
 }
 
+export interface ExpandRequest {
+  readonly volumeId: string;
+  /** Where it is published or staged. */
+  readonly volumePath: string;
+  /** Bytes; 0 = none asked. */
+  readonly requiredBytes: number;
+  /** Bytes; 0 = no limit. */
+  readonly limitBytes: number;
+}
+
 export interface VolumeStats {
   /** Absent for a raw block volume. */
   readonly usage?: FilesystemUsage;
@@ -44,6 +54,11 @@ export interface NodeOperations {
   publish(request: PublishRequest, signal: AbortSignal): Promise<void>;
   /** Also removes the target path. */
   unpublish(volumeId: string, targetPath: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Array and filesystem fill the volume's capacity afterwards; returns the size of the device. Waits inside the call as `stage`
+   * does. `notFound` as `stats`, `outOfRange` for a size that the controller has not given the volume.
+   */
+  expand(request: ExpandRequest, signal: AbortSignal): Promise<number>;
   /** `notFound` when the volume is unknown here or is not at that path. */
   stats(volumeId: string, volumePath: string, signal: AbortSignal): Promise<VolumeStats>;
   /** This node's name: the CSI node id and the value of its topology segment. */

@@ -31,6 +31,8 @@ export interface ReconcilerParts {
   readonly events: EventRecorder;
   readonly mender: Pick<VolumeMender, 'mend'>;
   readonly fencer: Pick<VolumeFencer, 'fence'>;
+  /** Makes array and filesystem take what the capacity has gained; says what it waits for. */
+  readonly grow: (volumeId: string) => Promise<string | undefined>;
 }
 
 /** The claim that the volume was made for, where `kubectl describe pvc` looks. The provisioner names a PV after its claim's uid. */
@@ -79,6 +81,7 @@ export class NodeVolumeReconciler {
       fencer.fence(volumeId),
       this.#report(volumeId),
       this.#hold(volumeId),
+      this.#grow(volumeId),
     ]);
     const failures = duties.flatMap((duty) => (duty.status === 'rejected' ? [duty.reason as unknown] : []));
     for (const error of failures.slice(1)) around.log.warn('duty failed', { volumeId, error: errorFields(error) });
@@ -87,6 +90,11 @@ export class NodeVolumeReconciler {
     if (waits.length === 0) return {};
     around.log.debug('volume waits', { volumeId, reason: waits.map(({ reason }) => reason).join('; ') });
     return { requeueAfterMs: Math.min(...waits.map(({ afterMs }) => afterMs)) };
+  }
+
+  async #grow(volumeId: string): Promise<Wait | undefined> {
+    const reason = await this.#parts.grow(volumeId);
+    return reason === undefined ? undefined : { reason, afterMs: WAIT_MS };
   }
 
   async #hold(volumeId: string): Promise<Wait | undefined> {

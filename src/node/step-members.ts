@@ -24,6 +24,7 @@ export function partitionOfStageStep(step: StageStep | MendStep): string | undef
     case 'connect':
     case 'createGuard':
     case 'reloadGuard':
+    case 'refreshNamespace':
       return step.partitionUUID;
     case 'removeLeg':
       return parseLegName(step.name)?.partitionUUID;

@@ -1,5 +1,6 @@
 /**
- * The three programs that a stage starts, once each: mdadm, mkfs and blkid (SPEC §5). Everything else is native.
+ * The three programs that a stage starts, once each: mdadm, mkfs and blkid (SPEC §5); an expansion starts mdadm and the program
+ * that grows the filesystem. Everything else is native.
  * Each runs with a time limit, in the C locale, without a shell, and is judged by its exit code.
  */
 import { execFile } from 'node:child_process';
@@ -48,6 +49,17 @@ export interface Tools {
   probeFilesystem(device: string): Promise<ProbedFilesystem | undefined>;
   /** Overwrites whatever is there: only its planner decides that it may. */
   makeFilesystem(wanted: MakeFilesystemWanted): Promise<void>;
+  /** Online; what was added is taken as equal on all members. At that size already is success. */
+  growArray(array: string, memberDataBytes: number): Promise<void>;
+  /** Online, to all that the device has. At that size already is success. */
+  growFilesystem(wanted: GrowFilesystemWanted): Promise<void>;
+}
+
+export interface GrowFilesystemWanted {
+  /** Path of the array. */
+  readonly array: string;
+  readonly mountPoint: string;
+  readonly fsType: FsType;
 }
 
 interface RunResult {
@@ -208,6 +220,15 @@ export class SystemTools implements Tools {
       wanted.label,
       wanted.device,
     ]);
+  }
+
+  async growArray(array: string, memberDataBytes: number): Promise<void> {
+    await runChecked('mdadm', ['--grow', array, `--size=${memberDataBytes / KIB}K`, '--assume-clean']);
+  }
+
+  async growFilesystem({ array, mountPoint, fsType }: GrowFilesystemWanted): Promise<void> {
+    if (fsType === 'ext4') await runChecked('resize2fs', [array]);
+    else await runChecked('xfs_growfs', ['-d', mountPoint]);
   }
 
   /** Written anew each time and put in place by rename, so that a reader never sees half of it. */

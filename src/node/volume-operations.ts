@@ -3,6 +3,7 @@ import { DomainError } from '../api/errors.ts';
 import type { Kernel } from '../api/kernel.ts';
 import type { FsType, MeshStorVolume, PartitionStatus } from '../api/volume.ts';
 import { observeConsumer } from '../plan/health.ts';
+import { planGrow } from '../plan/grow.ts';
 import { planPublish, planUnpublish } from '../plan/publishing.ts';
 import type { Who } from '../plan/owner.ts';
 import { whoOf } from '../plan/owner.ts';
@@ -13,9 +14,10 @@ import type { ConsumerWorld, FilesystemSeen, Plan, StagingWanted } from '../plan
 import type { ConsumerActs, StageMemory } from './act-consumer.ts';
 import { actPublishStep, actStageStep, actUnstageStep } from './act-consumer.ts';
 import { leaveCondition } from './conditions.ts';
-import type { Surroundings } from './converge.ts';
-import { converge } from './converge.ts';
-import type { NodeOperations, PublishRequest, StageRequest, VolumeStats } from './operations.ts';
+import type { Operation, Surroundings } from './converge.ts';
+import { converge, convergeOnce } from './converge.ts';
+import type { ExpandRequest, NodeOperations, PublishRequest, StageRequest, VolumeStats } from './operations.ts';
+import { errorFields } from '../support/log.ts';
 import { nameOfMember, partitionOfStageStep } from './step-members.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
 
@@ -32,6 +34,27 @@ export interface OperationParts {
 const USAGE_LIMIT_MS = 5000;
 
 const UNPROBED: FilesystemSeen = { kind: 'unprobed' };
+
+function isAt(world: ConsumerWorld, volumePath: string): boolean {
+  const isMounted = world.mounts.some(({ mountPoint, isOurs }) => mountPoint === volumePath && isOurs);
+  // Of a raw block volume kubelet names paths of its own.
+  return isMounted || (world.volume.spec.volumeMode === 'Block' && world.array !== undefined);
+}
+
+function requireExpandable(world: ConsumerWorld, { volumeId, volumePath, ...wanted }: ExpandRequest): void {
+  if (!isAt(world, volumePath)) {
+    throw new DomainError('notFound', `expanding ${volumeId}: it is not at ${volumePath}`);
+  }
+  const { capacityBytes } = world.volume.spec;
+  if (wanted.requiredBytes > capacityBytes) {
+    const why = `the volume has ${capacityBytes} bytes, ${wanted.requiredBytes} were asked for: the controller expands it first`;
+    throw new DomainError('outOfRange', `expanding ${volumeId}: ${why}`);
+  }
+  if (wanted.limitBytes !== 0 && wanted.limitBytes < capacityBytes) {
+    const why = `the volume has ${capacityBytes} bytes, more than the limit of ${wanted.limitBytes}`;
+    throw new DomainError('outOfRange', `expanding ${volumeId}: ${why}`);
+  }
+}
 
 function stagingWanted(request: StageRequest, volume: MeshStorVolume): StagingWanted {
   const { stagingPath, readOnly } = request;
@@ -109,6 +132,68 @@ export class VolumeNodeOperations implements NodeOperations {
       around,
       signal,
     );
+    await this.#growStaged(request.volumeId);
+  }
+
+  /** What was expanded while it was attached nowhere. A volume that cannot grow now serves with the size that it has. */
+  async #growStaged(volumeId: string): Promise<void> {
+    const { log } = this.#parts.around;
+    try {
+      const reason = await this.growOnce(volumeId);
+      if (reason !== undefined) log.info('not expanded yet', { volumeId, reason });
+    } catch (error) {
+      log.warn('expanding failed', { volumeId, error: errorFields(error) });
+    }
+  }
+
+  /** Rounds without waiting: array and filesystem take what the volume's capacity has gained. Says what it waits for. */
+  async growOnce(volumeId: string): Promise<string | undefined> {
+    if (!this.#mayHaveGrown(volumeId)) return undefined;
+    const { operation } = this.#growing(volumeId, () => undefined);
+    return convergeOnce(operation, this.#parts.around);
+  }
+
+  /** By the cache: no look at the kernel, no request. */
+  #mayHaveGrown(volumeId: string): boolean {
+    const { volumes, me } = this.#parts.acts;
+    const status = volumes.get(volumeId)?.status;
+    return status?.servedBytes !== undefined && status.nodeName === me.nodeName && status.phase !== 'Deleting';
+  }
+
+  async expand(request: ExpandRequest, signal: AbortSignal): Promise<number> {
+    const { volumeId } = request;
+    const { operation, sizeBytes } = this.#growing(volumeId, (world) => requireExpandable(world, request), [
+      request.volumePath,
+    ]);
+    await converge(operation, this.#parts.around, signal);
+    return sizeBytes();
+  }
+
+  #growing(
+    volumeId: string,
+    check: (world: ConsumerWorld) => void,
+    paths: readonly string[] = [],
+  ): { readonly operation: Operation<StageStep>; readonly sizeBytes: () => number } {
+    const { acts } = this.#parts;
+    let last: ConsumerWorld | undefined;
+    const plan = async (): Promise<Plan<StageStep>> => {
+      last = await this.#world(volumeId, { filesystem: UNPROBED, waitedMs: 0, paths });
+      check(last);
+      return planGrow(last);
+    };
+    const act = async (step: StageStep): Promise<void> => {
+      if (last === undefined) throw new DomainError('internal', `expanding ${volumeId}: a step without a plan`);
+      await actStageStep(acts, volumeId, whoOf(last.me, last.volume), { filesystem: UNPROBED }, step);
+    };
+    const onRefusal = leaveCondition(acts.volumes, volumeId, acts.now);
+    const nameOf = (step: StageStep): string | undefined => {
+      const member = partitionOfStageStep(step);
+      return member === undefined ? undefined : nameOfMember(member, last?.volume.status?.partitions ?? []);
+    };
+    return {
+      operation: { name: 'expand', volumeId, plan, act, onRefusal, memberOf: nameOf },
+      sizeBytes: () => last?.array?.sizeBytes ?? 0,
+    };
   }
 
   async unstage(volumeId: string, stagingPath: string, signal: AbortSignal): Promise<void> {

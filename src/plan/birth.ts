@@ -53,12 +53,12 @@ function createArray(world: ConsumerWorld, ready: readonly ReadyMember[]): Stage
  */
 function birthSteps(world: ConsumerWorld, status: VolumeStatus, ready: readonly ReadyMember[]): readonly StageStep[] {
   const legs = ready.map(({ leg }) => leg.path);
-  const { volumeUUID } = world.volume.spec;
+  const { volumeUUID, capacityBytes } = world.volume.spec;
   return [
     { kind: 'wipeSuperblocks', legs },
     createArray(world, ready),
     { kind: 'writeStamps', legs, volumeUUID, epoch: status.attachmentEpoch, attachmentID: status.attachmentID },
-    { kind: 'recordBirth', partitionUUIDs: ready.map(({ entry }) => entry.partitionUUID) },
+    { kind: 'recordBirth', partitionUUIDs: ready.map(({ entry }) => entry.partitionUUID), capacityBytes },
   ];
 }
 

@@ -1,6 +1,7 @@
 /** Serving one partition to the consumer of one epoch, and to nobody else (SPEC §7.1, §7.5). */
 import { hostNqnFor, legDmUuidFor, legNameFor, namespaceUuidFor, subsystemNqnFor } from '../api/names.ts';
 import type { MeshStorVolume, PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
+import { claimGrowth } from './growth.ts';
 import type { HolderStep } from './steps.ts';
 import { describeMember, fencedReason, sortedBy, whyUnseen } from './view.ts';
 import type { ExportSeen, HolderWorld, LegSeen, LocalPartitionSeen } from './world.ts';
@@ -163,6 +164,7 @@ function serve(
     const { path, sizeBytes } = partition;
     steps.push({ kind: 'createClaim', partitionUUID, epoch, name: claimName, dmUuid, path, sizeBytes });
   }
+  steps.push(...claimGrowth(world, status, partition, entry.sizeBytes));
   const seen = world.exports.find(({ nqn }) => nqn === step.nqn);
   if (claim === undefined || seen === undefined || !isComplete(seen, step)) steps.push(step);
   return steps;

@@ -3,6 +3,7 @@ import { partitionLabelFor } from '../api/names.ts';
 import { isSameDrive } from '../api/node-device.ts';
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import { planGrant, revokeSteps } from './grant.ts';
+import { planGrowth, planHalfGrown } from './growth.ts';
 import type { HolderStep } from './steps.ts';
 import { describeMember, refuse, sortedBy, wait, refuseBehind, whyUnseen } from './view.ts';
 import type { DriveTableSeen, HolderWorld, LocalPartitionSeen, Plan } from './world.ts';
@@ -123,10 +124,17 @@ function planEntry(
   busyDisks: Set<string>,
 ): EntryPlan {
   const partition = world.partitions.find(({ partitionUUID }) => partitionUUID === entry.partitionUUID);
+  if (entry.state === 'Requested') {
+    return status.phase === 'Deleting' ? NOTHING : planRequested(world, entry, partition, busyDisks);
+  }
+  const halfGrown = planHalfGrown(entry, partition);
+  if (halfGrown.length > 0) return doing(...halfGrown);
   if (entry.state === 'Deleting') return planRemoval(world, entry, partition);
   if (status.phase === 'Deleting') return NOTHING;
-  if (entry.state === 'Requested') return planRequested(world, entry, partition, busyDisks);
-  return planGrant(world, status, entry, partition);
+  const grant = planGrant(world, status, entry, partition);
+  if (grant.steps.length > 0) return grant;
+  const growth = planGrowth(world, status, entry, partition);
+  return { steps: growth.steps, waits: [...grant.waits, ...growth.waits] };
 }
 
 /** One pass over this node's entries of the volume. Partitions that the object does not list are left alone. */

@@ -65,9 +65,15 @@ export function wantedMembers(volume: MeshStorVolume): number {
 const UNBORN: ReadonlySet<PartitionState> = new Set(['Requested', 'Created']);
 const COMING: ReadonlySet<PartitionState> = new Set(['Requested', 'Created', 'Spare']);
 
-/** `Deleting` is final; `Expanding` is begun and ended by those who expand. */
+/** A wish stands, or its consumer has not made use of what was added yet. */
+export function isExpanding({ spec }: MeshStorVolume, { servedBytes }: VolumeStatus): boolean {
+  return spec.expandToBytes !== undefined || (servedBytes !== undefined && servedBytes < spec.capacityBytes);
+}
+
+/** `Deleting` is final. A volume that expands says so whatever else it does. */
 export function derivePhase(volume: MeshStorVolume, status: VolumeStatus): VolumePhase {
-  if (status.phase === 'Deleting' || status.phase === 'Expanding') return status.phase;
+  if (status.phase === 'Deleting') return status.phase;
+  if (isExpanding(volume, status)) return 'Expanding';
   const states = status.partitions.map((partition) => partition.state).filter((state) => state !== 'Deleting');
   if (states.length === 0) return volume.spec.activatedAt === undefined ? 'New' : status.phase;
   if (volume.spec.activatedAt === undefined && states.some((state) => UNBORN.has(state))) return 'Requested';

@@ -3,10 +3,12 @@
  * changes. A writer whom the object does not name any more gets a `precondition`. Used by compare-and-swap writes.
  */
 import { findCondition, setCondition } from '../api/conditions.ts';
+import { DomainError } from '../api/errors.ts';
 import type { MeshStorVolume, PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { ConsumerObservation, DroppedMember } from './health.ts';
 import type { Actor } from './lifecycle.ts';
-import { deriveStatus, isLegalTransition, wantedMembers } from './lifecycle.ts';
+import { isLegalTransition, wantedMembers } from './lifecycle.ts';
+import { findOwnEntry, finish, requireOwnEntry, withEntries } from './recording.ts';
 import type { StartRecord } from './steps.ts';
 import type { Who } from './owner.ts';
 import { refusal, requireOwner, requireStatus } from './owner.ts';
@@ -16,20 +18,6 @@ import { columnOfEntry, emptyColumns, memberEntries } from './view.ts';
 export const PLACED_CONDITION = 'Placed';
 /** `False` from the report of trouble to the report that it is over, whichever node makes it; absent before the first trouble. */
 export const HEALTHY_CONDITION = 'Healthy';
-
-function findOwnEntry(volume: MeshStorVolume, nodeName: string, partitionUUID: string): PartitionStatus | undefined {
-  const entry = requireStatus(volume).partitions.find((candidate) => candidate.partitionUUID === partitionUUID);
-  if (entry !== undefined && entry.nodeID !== nodeName) {
-    throw refusal(volume, `partition ${partitionUUID} belongs to node ${entry.nodeID}, not to ${nodeName}`);
-  }
-  return entry;
-}
-
-function requireOwnEntry(volume: MeshStorVolume, nodeName: string, partitionUUID: string): PartitionStatus {
-  const entry = findOwnEntry(volume, nodeName, partitionUUID);
-  if (entry === undefined) throw refusal(volume, `it does not list partition ${partitionUUID}`);
-  return entry;
-}
 
 /** The same entry in another state; an illegal transition is refused. A state that stays keeps its time. */
 function moved(
@@ -50,29 +38,6 @@ function moved(
 function asSynced(entry: PartitionStatus): PartitionStatus {
   const { stale: _stale, missingEpoch: _missingEpoch, ...rest } = entry;
   return rest;
-}
-
-function isSame(a: unknown, b: unknown): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** With everything derived again; `undefined` when that is what the object says already. */
-function finish(volume: MeshStorVolume, next: VolumeStatus): VolumeStatus | undefined {
-  const derived = deriveStatus(volume, next);
-  return volume.status !== undefined && isSame(sorted(derived), sorted(volume.status)) ? undefined : derived;
-}
-
-function sorted(status: VolumeStatus): unknown {
-  const keys = Object.keys(status).sort() as (keyof VolumeStatus)[];
-  return keys.map((key) => [key, status[key]]);
-}
-
-function withEntries(
-  status: VolumeStatus,
-  change: (entry: PartitionStatus) => PartitionStatus,
-  more: Partial<VolumeStatus> = {},
-): VolumeStatus {
-  return { ...status, ...more, partitions: status.partitions.map(change) };
 }
 
 // ---------------------------------------------------------------- holder
@@ -161,14 +126,27 @@ export function recordRemoved(
 
 // ---------------------------------------------------------------- consumer
 
+/** What the array was created from and for. */
+export interface Birth {
+  readonly partitionUUIDs: readonly string[];
+  readonly capacityBytes: number;
+}
+
+function requireCapacity({ metadata, spec }: MeshStorVolume, capacityBytes: number): void {
+  if (spec.capacityBytes === capacityBytes) return;
+  const why = `its array was created for ${capacityBytes} bytes, it has ${spec.capacityBytes} by now`;
+  throw new DomainError('unavailable', `recording the birth of volume ${metadata.name}: ${why}; try again`);
+}
+
 /** All members are equal and in the array; `spec.activatedAt` is written next (SPEC §7.12). */
 export function recordBirth(
   volume: MeshStorVolume,
   who: Who,
-  partitionUUIDs: readonly string[],
+  { partitionUUIDs, capacityBytes }: Birth,
   now: string,
 ): VolumeStatus | undefined {
   const status = requireOwner(volume, who);
+  requireCapacity(volume, capacityBytes);
   if (volume.spec.activatedAt !== undefined)
     throw refusal(volume, `its array was born at ${volume.spec.activatedAt} already`);
   if (status.phase === 'Deleting') throw refusal(volume, 'it is being deleted');
@@ -348,9 +326,15 @@ export function healthChange(
 // ---------------------------------------------------------------- spec
 
 /** The array is born: nobody creates it any more. After `recordBirth`. */
-export function activated(volume: MeshStorVolume, who: Who, now: string): MeshStorVolume | undefined {
+export function activated(
+  volume: MeshStorVolume,
+  who: Who,
+  capacityBytes: number,
+  now: string,
+): MeshStorVolume | undefined {
   const status = requireOwner(volume, who);
   if (volume.spec.activatedAt !== undefined) return undefined;
+  requireCapacity(volume, capacityBytes);
   const members = memberEntries(status);
   if (members.length !== wantedMembers(volume) || members.some(({ state }) => state !== 'Synced')) {
     throw refusal(volume, 'not all its members are recorded Synced');

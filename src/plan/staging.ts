@@ -146,7 +146,7 @@ function planRunning(
 }
 
 /** States of an array that was put together and not started: nothing can be read from it. */
-const NOT_RUNNING: ReadonlySet<string> = new Set(['inactive', 'clear']);
+export const NOT_RUNNING: ReadonlySet<string> = new Set(['inactive', 'clear']);
 
 export function planStage(world: ConsumerWorld, wanted: StagingWanted): Plan<StageStep> {
   const refusal = refuseByObject(world) ?? refuseAccess(world, wanted);

@@ -62,7 +62,38 @@ export type HolderStep =
       readonly sizeBytes: number;
     }
   | { readonly kind: 'removePartition'; readonly partitionUUID: string; readonly diskPath: string }
-  | { readonly kind: 'recordRemoved'; readonly partitionUUID: string };
+  | { readonly kind: 'recordRemoved'; readonly partitionUUID: string }
+  /** The answer to a wish: how large the partition could be in place. */
+  | {
+      readonly kind: 'recordGrowable';
+      readonly partitionUUID: string;
+      readonly expandToBytes: number;
+      readonly growableToBytes: number;
+    }
+  /** GPT entry, then the kernel's partition. */
+  | {
+      readonly kind: 'growPartition';
+      readonly partitionUUID: string;
+      readonly diskPath: string;
+      readonly sizeBytes: number;
+    }
+  /** Only what was added: in front of it is data. */
+  | {
+      readonly kind: 'zeroGrowth';
+      readonly partitionUUID: string;
+      readonly path: string;
+      readonly startBytes: number;
+      readonly sizeBytes: number;
+    }
+  | {
+      readonly kind: 'growClaim';
+      readonly partitionUUID: string;
+      readonly name: string;
+      readonly path: string;
+      readonly sizeBytes: number;
+    }
+  /** The partition has this size, and all of it that was added reads as zero. */
+  | { readonly kind: 'recordGrown'; readonly partitionUUID: string; readonly sizeBytes: number };
 
 /** What the start write says of each member. */
 export interface StartRecord {
@@ -96,6 +127,14 @@ export type PreparationStep =
       readonly partitionUUID: string;
       readonly sizeBytes: number;
       readonly path: string;
+    }
+  /** Its holder has enlarged it: asked for its size, the target looks again and tells all its hosts. Waits until the size is seen. */
+  | {
+      readonly kind: 'refreshNamespace';
+      readonly partitionUUID: string;
+      readonly nqn: string;
+      readonly nsid: number;
+      readonly sizeBytes: number;
     };
 
 /** Of a running array. */
@@ -137,8 +176,8 @@ export type StageStep =
       readonly epoch: number;
       readonly attachmentID: string;
     }
-  /** Status: all members Synced, then spec.activatedAt. */
-  | { readonly kind: 'recordBirth'; readonly partitionUUIDs: readonly string[] }
+  /** Status: all members Synced, then spec.activatedAt. `capacityBytes`: what the array was created for. */
+  | { readonly kind: 'recordBirth'; readonly partitionUUIDs: readonly string[]; readonly capacityBytes: number }
   | { readonly kind: 'recordStart'; readonly record: StartRecord }
   | { readonly kind: 'makeWritable'; readonly array: string }
   | { readonly kind: 'probeFilesystem'; readonly array: string }
@@ -159,6 +198,19 @@ export type StageStep =
       readonly options: readonly string[];
     }
   | { readonly kind: 'unmount'; readonly target: string }
+  /** What was added is taken as equal on all members: their holders have zeroed it. */
+  | { readonly kind: 'growArray'; readonly array: string; readonly memberDataBytes: number }
+  /** `frozen`, as an mdadm leaves it that was killed while it added a member or grew the array, becomes `idle`: MD goes on. */
+  | { readonly kind: 'thawArray'; readonly array: string }
+  /** Online, to all that the array has. */
+  | {
+      readonly kind: 'growFilesystem';
+      readonly array: string;
+      readonly mountPoint: string;
+      readonly fsType: FsType;
+    }
+  /** Array and filesystem fill this capacity. */
+  | { readonly kind: 'recordExpanded'; readonly capacityBytes: number }
   /** Only of an array that nobody has been handed: lets it be stopped while a path is lost. */
   | { readonly kind: 'failGuard'; readonly name: string }
   | { readonly kind: 'stopArray'; readonly array: string };
@@ -170,9 +222,7 @@ export type StageStep =
 export type MendStep =
   | PreparationStep
   | FlagStep
-  | Extract<StageStep, { kind: 'wipeSuperblocks' | 'writeStamps' | 'failGuard' }>
-  /** `frozen`, as an mdadm leaves it that was killed while it added a member, becomes `idle`: MD goes on copying. */
-  | { readonly kind: 'thawArray'; readonly array: string }
+  | Extract<StageStep, { kind: 'wipeSuperblocks' | 'writeStamps' | 'failGuard' | 'thawArray' }>
   /** Before its guard may fail: `Missing`, or `Faulty`. `stale`: its drive may have lost what it had acknowledged. */
   | {
       readonly kind: 'recordLost';

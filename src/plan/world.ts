@@ -37,6 +37,8 @@ export interface LegSeen {
   readonly pathState: 'active' | 'failed' | 'none';
   readonly suspended: boolean;
   readonly openCount: number;
+  /** By its live table; 0 without one. */
+  readonly sizeBytes: number;
 }
 
 export interface ExportSeen {
@@ -79,6 +81,8 @@ export interface ImportSeen {
   /** Block device, when there is one. */
   readonly namespacePath?: string;
   readonly namespaceUUID?: string;
+  /** Of the block device, as this node's kernel knows it. */
+  readonly namespaceSizeBytes?: number;
 }
 
 export interface ArrayMemberSeen {

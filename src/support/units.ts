@@ -1,6 +1,7 @@
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
 export const GIB = 1024 * MIB;
+export const TIB = 1024 * GIB;
 export const SECTOR = 512;
 
 /** The smallest multiple of `unit` that is not below `value`. */

@@ -105,6 +105,10 @@ export function fakeNode(more: Partial<NodeOperations> = {}): NodeOperations & {
     unstage: noted('unstage'),
     publish: noted('publish'),
     unpublish: noted('unpublish'),
+    expand: async (request) => {
+      calls.push(['expand', request]);
+      return 2 ** 30;
+    },
     stats: async () => ({
       usage: { totalBytes: 100, usedBytes: 40, availableBytes: 60, totalInodes: 10, freeInodes: 7 },
       deviceBytes: 128,

@@ -48,6 +48,13 @@ export class FakeFabric {
     for (const endpoint of this.#endpoints) endpoint.host.refresh();
   }
 
+  /** Reaches the target when the connection works. */
+  identify(from: string, options: NvmeConnectOptions, nsid: number): void {
+    if (this.ask(from, options, options.nqn, options.hostNqn).kind !== 'served') return;
+    const target = this.#endpoints.find(({ addresses }) => addresses.includes(options.traddr));
+    target?.nvmet.revalidate(options.nqn, nsid);
+  }
+
   /** What `from` meets at that address now: an answer, or silence. */
   ask(
     from: string,
@@ -74,7 +81,7 @@ class ImportedNamespace extends BlockDevice {
     this.controller = controller;
     this.nsid = served.nsid;
     this.uuid = served.uuid;
-    this.#sizeBytes = served.device.sizeBytes;
+    this.#sizeBytes = served.sizeBytes;
     this.#blockSize = served.device.logicalBlockSize;
   }
 
@@ -190,6 +197,14 @@ export class FakeNvmeHost {
     return controller.name;
   }
 
+  /** An admin command to the namespace behind a device node; nothing happens for what is no import. */
+  identify(path: string): void {
+    for (const { options, namespaces } of this.#controllers) {
+      const device = namespaces.find((namespace) => namespace.path === path);
+      if (device !== undefined) this.#fabric.identify(this.#nodeName, options, device.nsid);
+    }
+  }
+
   disconnect(nqn: string): void {
     for (const controller of this.#controllers.filter(({ options }) => options.nqn === nqn)) this.#delete(controller);
   }
@@ -245,7 +260,7 @@ export class FakeNvmeHost {
     for (const device of [...controller.namespaces]) {
       const still = served.find(({ nsid, uuid }) => nsid === device.nsid && uuid === device.uuid);
       if (still !== undefined) {
-        device.resize(still.device.sizeBytes);
+        device.resize(still.sizeBytes);
         continue;
       }
       controller.namespaces.splice(controller.namespaces.indexOf(device), 1);

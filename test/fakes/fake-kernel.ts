@@ -63,6 +63,7 @@ export class FakeKernel implements Kernel {
 
   async identifyNamespace(path: string): Promise<NvmeNamespaceIdentity> {
     const device = this.#device(path, 'ioctl');
+    this.#node.host.identify(path);
     const sizeBlocks = device.sizeBytes / device.logicalBlockSize;
     return Promise.resolve({
       sizeBlocks,

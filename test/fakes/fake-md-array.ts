@@ -24,7 +24,7 @@ export interface ArrayShape {
   readonly layoutCopies: number;
   readonly chunkBytes: number;
   /** Bytes of each member that the array uses. */
-  readonly usedSizeBytes: number;
+  usedSizeBytes: number;
 }
 
 interface Segment {
@@ -137,6 +137,19 @@ export class FakeMdArray extends BlockDevice {
     await this.saveSuperblocks();
     this.#onChange();
     return true;
+  }
+
+  /** `mdadm --grow --size --assume-clean`. `ENOSPC` when a member is too small: nothing has changed then. */
+  async grow(usedSizeBytes: number): Promise<void> {
+    const live = this.members.filter((member) => !member.faulty);
+    if (live.some(({ device, dataOffsetBytes }) => device.sizeBytes < dataOffsetBytes + usedSizeBytes)) {
+      throw kernelError('ENOSPC', 'write component_size', this.path);
+    }
+    if (this.syncAction !== 'idle' || this.state === 'readonly') throw kernelError('EBUSY', 'write', this.path);
+    this.shape.usedSizeBytes = usedSizeBytes;
+    this.events += 1;
+    await this.saveSuperblocks();
+    this.#onChange();
   }
 
   /** Writes what is known to every member that still counts; one that cannot take it is failed. */

@@ -142,6 +142,10 @@ export class FakeMd {
     this.#notify(array.name);
   }
 
+  async grow(path: string, usedSizeBytes: number): Promise<void> {
+    await this.#get(path).grow(usedSizeBytes);
+  }
+
   async setMemberState(arrayName: string, memberName: string, word: string): Promise<void> {
     const array = this.#get(arrayName);
     const member = array.members.find(({ device }) => device.name === memberName);

@@ -8,6 +8,8 @@ const XFS_UUID_OFFSET = 32;
 const XFS_IN_PROGRESS_OFFSET = 126;
 const EXT4_MAGIC_OFFSET = 0x438;
 const EXT4_UUID_OFFSET = 0x468;
+/** Bytes that the filesystem has, as 64 bits; of no filesystem in the real world. */
+const SIZE_OFFSET = 4096;
 /** The mount's own write (log, mount count), and the files. */
 const LOG_OFFSET = 64 * 1024;
 const FILES_OFFSET = MIB;
@@ -18,12 +20,14 @@ export interface FakeFilesystemSeen {
   readonly fsType: 'xfs' | 'ext4';
   readonly uuid: string;
   readonly unfinished: boolean;
+  readonly sizeBytes: number;
 }
 
 interface Superblock {
   readonly device: BlockDevice;
   readonly fsType: string;
   readonly opener: Opener;
+  sizeBytes: number;
   shutDown: boolean;
   frozen: boolean;
 }
@@ -42,13 +46,14 @@ function uuidText(bytes: Uint8Array): string {
 export async function probeFilesystem(device: BlockDevice): Promise<FakeFilesystemSeen | undefined> {
   if (device.sizeBytes < 8192) return undefined;
   const head = Buffer.from(await device.read(0, 8192));
+  const sizeBytes = Number(head.readBigUInt64LE(SIZE_OFFSET));
   if (head.subarray(0, 4).toString('latin1') === XFS_MAGIC) {
     const uuid = uuidText(head.subarray(XFS_UUID_OFFSET, XFS_UUID_OFFSET + 16));
-    return { fsType: 'xfs', uuid, unfinished: head[XFS_IN_PROGRESS_OFFSET] !== 0 };
+    return { fsType: 'xfs', uuid, unfinished: head[XFS_IN_PROGRESS_OFFSET] !== 0, sizeBytes };
   }
   if (head.readUInt16LE(EXT4_MAGIC_OFFSET) === 0xef53) {
     const uuid = uuidText(head.subarray(EXT4_UUID_OFFSET, EXT4_UUID_OFFSET + 16));
-    return { fsType: 'ext4', uuid, unfinished: false };
+    return { fsType: 'ext4', uuid, unfinished: false, sizeBytes };
   }
   return undefined;
 }
@@ -80,6 +85,7 @@ export class FakeMounts {
         head.writeUInt16LE(0xef53, EXT4_MAGIC_OFFSET);
         head.set(id, EXT4_UUID_OFFSET);
       }
+      head.writeBigUInt64LE(BigInt(device.sizeBytes), SIZE_OFFSET);
       await device.write(0, head);
     } finally {
       device.close(opener);
@@ -110,6 +116,7 @@ export class FakeMounts {
       device,
       fsType,
       opener: { holder: '', claim: 'fs' },
+      sizeBytes: found.sizeBytes,
       shutDown: false,
       frozen: false,
     };
@@ -165,6 +172,25 @@ export class FakeMounts {
     superblock.device.close(superblock.opener);
   }
 
+  /** xfs_growfs: of what is mounted there and may be written. */
+  async grow(mountPoint: string): Promise<void> {
+    const top = this.#top(mountPoint);
+    if (top?.superblock === undefined) throw kernelError('ENOTTY', 'ioctl FSGROWFSDATA', mountPoint);
+    if (top.entry.options.includes('ro')) throw kernelError('EROFS', 'ioctl FSGROWFSDATA', mountPoint);
+    await this.growDevice(top.superblock.device.path);
+  }
+
+  /** resize2fs of a mounted device. */
+  async growDevice(path: string): Promise<void> {
+    const device = this.#devices.get(path, 'open');
+    const superblock = this.#mounts.find((mounted) => mounted.superblock?.device === device)?.superblock;
+    if (superblock === undefined) throw kernelError('EINVAL', 'ioctl RESIZE_FS', path);
+    const head = Buffer.from(await device.read(0, 8192));
+    head.writeBigUInt64LE(BigInt(device.sizeBytes), SIZE_OFFSET);
+    await device.write(0, head);
+    superblock.sizeBytes = device.sizeBytes;
+  }
+
   /** A program with an open file under the mount point: unmounting is EBUSY until `release`. */
   hold(target: string): void {
     this.#busy.add(target);
@@ -188,7 +214,7 @@ export class FakeMounts {
     const covering = this.#covering(path);
     if (covering === undefined) throw kernelError('ENOENT', 'statfs', path);
     if (covering.superblock?.shutDown === true) throw kernelError('EIO', 'statfs', path);
-    const totalBytes = covering.superblock?.device.sizeBytes ?? 0;
+    const totalBytes = covering.superblock?.sizeBytes ?? 0;
     const usedBytes = Math.min(totalBytes, FILES_OFFSET + FILES_BYTES);
     return { totalBytes, usedBytes, availableBytes: totalBytes - usedBytes, totalInodes: 1000, freeInodes: 990 };
   }

@@ -10,6 +10,8 @@ interface Namespace {
   readonly uuid: string;
   readonly device: BlockDevice;
   readonly opener: Opener;
+  /** As the target last saw it: a device that grows is noticed only when a host asks for its size. */
+  sizeBytes: number;
 }
 
 interface Subsystem {
@@ -28,6 +30,7 @@ export interface ServedNamespace {
   readonly nsid: number;
   readonly uuid: string;
   readonly device: BlockDevice;
+  readonly sizeBytes: number;
 }
 
 export type Answer =
@@ -100,7 +103,7 @@ export class FakeNvmet {
       const opener: Opener = { holder: '' };
       device.open(opener);
       const { nsid, devicePath, uuid } = wanted;
-      subsystem.namespaces.set(nsid, { nsid, devicePath, uuid, device, opener });
+      subsystem.namespaces.set(nsid, { nsid, devicePath, uuid, device, opener, sizeBytes: device.sizeBytes });
     }
     this.#hosts.add(wanted.hostNqn);
     subsystem.hosts.add(wanted.hostNqn);
@@ -138,6 +141,14 @@ export class FakeNvmet {
     const isOffered = listening.some((port) => port.linked.has(nqn));
     if (subsystem === undefined || !isOffered || !subsystem.hosts.has(hostNqn)) return { kind: 'refused' };
     return { kind: 'served', namespaces: [...subsystem.namespaces.values()] };
+  }
+
+  /** A host identifies the namespace: a size that has changed is told to all hosts. */
+  revalidate(nqn: string, nsid: number): void {
+    const namespace = this.#subsystems.get(nqn)?.namespaces.get(nsid);
+    if (namespace === undefined || namespace.sizeBytes === namespace.device.sizeBytes) return;
+    namespace.sizeBytes = namespace.device.sizeBytes;
+    this.#onChange();
   }
 
   clear(): void {

@@ -1,4 +1,10 @@
-import type { CreateArrayWanted, MakeFilesystemWanted, ProbedFilesystem, Tools } from '../../src/node/tools.ts';
+import type {
+  CreateArrayWanted,
+  GrowFilesystemWanted,
+  MakeFilesystemWanted,
+  ProbedFilesystem,
+  Tools,
+} from '../../src/node/tools.ts';
 import { DATA_OFFSET_BYTES, RAID10_CHUNK_BYTES } from '../../src/api/layout.ts';
 import { DomainError } from '../../src/api/errors.ts';
 import type { FakeMd } from './fake-md.ts';
@@ -49,6 +55,15 @@ export class FakeTools implements Tools {
     await this.#run(`mkfs.${wanted.fsType} ${wanted.device}`, () =>
       this.#mounts.make(wanted.device, wanted.fsType, wanted.uuid),
     );
+  }
+
+  async growArray(array: string, memberDataBytes: number): Promise<void> {
+    await this.#run(`mdadm --grow ${array}`, () => this.#md.grow(array, memberDataBytes));
+  }
+
+  async growFilesystem({ array, mountPoint, fsType }: GrowFilesystemWanted): Promise<void> {
+    if (fsType === 'ext4') await this.#run(`resize2fs ${array}`, () => this.#mounts.growDevice(array));
+    else await this.#run(`xfs_growfs ${mountPoint}`, () => this.#mounts.grow(mountPoint));
   }
 
   /** Programs fail with an exit code, not with an errno. */

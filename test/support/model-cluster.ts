@@ -11,7 +11,7 @@ import { MIB } from '../../src/support/units.ts';
 import { uuidV5 } from '../../src/support/uuid.ts';
 import type { ModelArray, ModelNode, ModelPartition } from './model-parts.ts';
 import type { Shape } from './model-volume.ts';
-import { newVolume, VOLUME_UUID } from './model-volume.ts';
+import { newVolume, roomBehind, VOLUME_UUID } from './model-volume.ts';
 
 export type { ModelArray, ModelNode, ModelPartition } from './model-parts.ts';
 export type { Shape } from './model-volume.ts';
@@ -28,6 +28,11 @@ export class ModelCluster {
   acknowledged = 0;
   /** What is on the array, whichever members it has. */
   filesystem: FilesystemSeen = { kind: 'none' };
+  /** What the superblocks say, and what the filesystem fills. */
+  arrayBytes = 0;
+  filesystemBytes = 0;
+  /** By NQN: the size that hosts were told. */
+  readonly namespaceBytes = new Map<string, number>();
   births = 0;
   waitedMs = 0;
   attachments = 0;
@@ -47,6 +52,7 @@ export class ModelCluster {
       array: undefined,
       mounts: [],
       shutDown: false,
+      roomBytes: 2048 * MIB,
     }));
     this.volume = newVolume(shape);
   }
@@ -295,7 +301,7 @@ export class ModelCluster {
             ? 'recover'
             : 'idle',
       resyncPending: array.resyncPending,
-      sizeBytes: this.volume.spec.capacityBytes,
+      sizeBytes: this.arrayBytes,
       members: this.#ordered(members),
       mountPoints: node.mounts.map(({ mountPoint }) => mountPoint),
       holders: [],
@@ -304,6 +310,7 @@ export class ModelCluster {
   }
 
   holderWorld(node: ModelNode): HolderWorld {
+    const sizes = [...node.partitions.values()].map(({ sizeBytes }) => sizeBytes);
     const drives = Array.from({ length: this.shape.drives }, (_, index) => ({
       diskPath: `/dev/nvme${index}n1`,
       device: `nvme${index}n1`,
@@ -315,6 +322,7 @@ export class ModelCluster {
       freeExtents: [
         { startBytes: MIB, sizeBytes: 4096 * MIB },
         { startBytes: 8192 * MIB, sizeBytes: 2048 * MIB },
+        ...roomBehind(node.roomBytes, sizes[index]),
       ],
     }));
     return {
@@ -340,6 +348,7 @@ export class ModelCluster {
         attachmentID,
         controllers: [{ name: 'nvme9', state: 'live', traddr: holder }],
         namespacePath: pathOf(`remote-${partitionUUID}`),
+        namespaceSizeBytes: this.namespaceBytes.get(nqn) ?? 0,
         ...(uuid === undefined ? {} : { namespaceUUID: uuid }),
       };
     });

@@ -4,6 +4,7 @@ import { recordCreated, recordGranted, recordImpossible, recordRemoved } from '.
 import type { HolderStep } from '../../src/plan/steps.ts';
 import type { ModelCluster, ModelNode } from './model-cluster.ts';
 import { NOW } from './model-cluster.ts';
+import { applyGrowthStep } from './model-growth.ts';
 import { must, record, removeLeg } from './model-rules.ts';
 
 function reachedBy(node: ModelNode, partitionUUID: string): string[] {
@@ -23,6 +24,7 @@ function createPartition(
   node.partitions.set(step.partitionUUID, {
     partitionUUID: step.partitionUUID,
     sizeBytes: step.sizeBytes,
+    zeroedBytes: 0,
     zeroed: false,
     data: -1,
     events: 0,
@@ -77,6 +79,7 @@ function createClaim(cluster: ModelCluster, node: ModelNode, step: Extract<Holde
     pathState: 'none',
     suspended: false,
     openCount: 0,
+    sizeBytes: step.sizeBytes,
   });
 }
 
@@ -89,6 +92,7 @@ function exportClaim(cluster: ModelCluster, node: ModelNode, step: Extract<Holde
   );
   const { attachmentEpoch, attachmentID } = cluster.status;
   must(leg.epoch === attachmentEpoch, 'an export is of the epoch of now');
+  cluster.namespaceBytes.set(step.nqn, leg.sizeBytes);
   node.exports = node.exports.filter(({ nqn }) => nqn !== step.nqn);
   node.exports.push({
     nqn: step.nqn,
@@ -111,6 +115,7 @@ export function applyHolderStep(cluster: ModelCluster, node: ModelNode, step: Ho
       must(cluster.entry(step.partitionUUID)?.state === 'Requested', 'a partition is zeroed only while Requested');
       const partition = cluster.mustPartition(step.partitionUUID);
       partition.zeroed = true;
+      partition.zeroedBytes = step.sizeBytes;
       partition.data = 0;
       return;
     }
@@ -125,6 +130,13 @@ export function applyHolderStep(cluster: ModelCluster, node: ModelNode, step: Ho
       return;
     }
     case 'repairTable':
+      return;
+    case 'recordGrowable':
+    case 'growPartition':
+    case 'zeroGrowth':
+    case 'growClaim':
+    case 'recordGrown':
+      applyGrowthStep(cluster, node, step);
       return;
     case 'revokeExport':
     case 'fenceExport':

@@ -110,8 +110,6 @@ export function applyMendStep(cluster: ModelCluster, node: ModelNode, step: Mend
       removeMember(cluster, node, step.member);
       return;
     }
-    case 'thawArray':
-      throw new Error('nobody freezes an array of the model');
     case 'wipeSuperblocks':
       for (const leg of node.legs.filter(({ path }) => step.legs.includes(path))) {
         must(cluster.entry(leg.partitionUUID)?.stale === true, 'only a stale member is wiped');

@@ -4,8 +4,10 @@ import type { ExportSeen, LegSeen, MountSeen } from '../../src/plan/world.ts';
 
 export interface ModelPartition {
   readonly partitionUUID: string;
-  readonly sizeBytes: number;
+  sizeBytes: number;
   zeroed: boolean;
+  /** Up to here everything that no array has is zero. */
+  zeroedBytes: number;
   stamp?: Stamp;
   /** Superblock: which birth of the array it belongs to; undefined when wiped. */
   birth?: number;
@@ -55,4 +57,6 @@ export interface ModelNode {
   array: ModelArray | undefined;
   mounts: MountSeen[];
   shutDown: boolean;
+  /** The largest size that a partition of this node can have in its place. */
+  roomBytes: number;
 }

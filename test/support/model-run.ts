@@ -1,5 +1,7 @@
 /** Runs the planners on the model the way the roles do: observe, plan, act, until nothing is left, with kills between steps. */
 import { expect } from 'chai';
+import { DATA_OFFSET_BYTES } from '../../src/api/layout.ts';
+import { planGrow } from '../../src/plan/grow.ts';
 import { observeConsumer } from '../../src/plan/health.ts';
 import { planHolder } from '../../src/plan/holding.ts';
 import { membersWithoutPath, planMending } from '../../src/plan/mending.ts';
@@ -13,7 +15,8 @@ import { NOW, STAGING, TARGET } from './model-cluster.ts';
 import { applyHolderStep } from './model-holder-steps.ts';
 import { applyMendStep } from './model-mend-steps.ts';
 import { Away, Broken, whoOf } from './model-rules.ts';
-import { applyPublishStep, applyStageStep, applyUnstageStep } from './model-steps.ts';
+import { applyPublishStep } from './model-publish-steps.ts';
+import { applyStageStep, applyUnstageStep } from './model-steps.ts';
 
 /** The process of a role is killed after so many steps; `half`: inside the last one. */
 export interface Life {
@@ -44,6 +47,18 @@ export function checkData(cluster: ModelCluster): void {
     const synced = column.filter(({ partitionUUID }) => cluster.entry(partitionUUID)?.state === 'Synced');
     const versions = new Set(synced.map(({ partitionUUID }) => cluster.mustPartition(partitionUUID).data));
     if (versions.size > 1) throw new Broken('members that are Synced differ');
+  }
+}
+
+/** What is recorded of a size is true, and no array reaches into what nobody has zeroed (SPEC §7.12). */
+export function checkSizes(cluster: ModelCluster): void {
+  for (const entry of cluster.status.partitions.filter(({ state }) => state === 'Created' || state === 'Synced')) {
+    const partition = cluster.partition(entry.partitionUUID);
+    if (partition === undefined) continue;
+    if (partition.sizeBytes < entry.sizeBytes) throw new Broken(`member ${entry.slot} is recorded larger than it is`);
+    if (partition.zeroedBytes < entry.sizeBytes) throw new Broken(`member ${entry.slot} has what nobody zeroed`);
+    const used = cluster.arrayBytes / cluster.shape.drives + DATA_OFFSET_BYTES;
+    if (entry.state === 'Synced' && used > entry.sizeBytes) throw new Broken('the array is larger than a member');
   }
 }
 
@@ -80,6 +95,7 @@ function act<S extends { readonly kind: string }>(
       failed.add(member);
     }
     checkData(cluster);
+    checkSizes(cluster);
     if (isLast) throw new Killed();
   }
   return failed.size === 0;
@@ -200,6 +216,22 @@ export function mend(cluster: ModelCluster, late: boolean, life: Life = forever(
     tillNothing(() =>
       act(cluster, life, plan(), (step) => {
         applyMendStep(cluster, node, step);
+      }),
+    );
+  });
+  return plan();
+}
+
+/** The consumer's part of an expansion. Returns what is left to do. */
+export function grow(cluster: ModelCluster, life: Life = forever()): Plan<unknown> {
+  const node = cluster.consumer;
+  if (node === undefined || !node.up) return { kind: 'wait', reason: 'no consumer' };
+  const plan = (): ReturnType<typeof planGrow> =>
+    planTwice(cluster, () => planGrow(cluster.consumerWorld(node, false)));
+  alive(() => {
+    tillNothing(() =>
+      act(cluster, life, plan(), (step, half) => {
+        applyStageStep(cluster, node, step, half);
       }),
     );
   });

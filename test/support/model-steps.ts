@@ -8,8 +8,10 @@ import {
   recordReleased,
   recordStart,
 } from '../../src/plan/records.ts';
-import type { PublishStep, StageStep, UnstageStep } from '../../src/plan/steps.ts';
+import type { Birth } from '../../src/plan/records.ts';
+import type { StageStep, UnstageStep } from '../../src/plan/steps.ts';
 import type { ModelCluster, ModelNode } from './model-cluster.ts';
+import { applyGrowStep, fitsOver } from './model-growth.ts';
 import { NOW } from './model-cluster.ts';
 import { Away, must, record, removeLeg, whoOf } from './model-rules.ts';
 
@@ -27,6 +29,7 @@ function createGuard(cluster: ModelCluster, node: ModelNode, step: Extract<Stage
   must(step.epoch === cluster.status.attachmentEpoch, 'a guard is of the epoch of now');
   must(cluster.entry(step.partitionUUID)?.epoch === step.epoch, 'a guard is made only over a member that is granted');
   const under = underOf(cluster, node, step);
+  fitsOver(cluster, node, step);
   node.legs.push({
     name: step.name,
     path: `/dev/mapper/${step.name}`,
@@ -40,6 +43,7 @@ function createGuard(cluster: ModelCluster, node: ModelNode, step: Extract<Stage
     pathState: 'active',
     suspended: false,
     openCount: 0,
+    sizeBytes: step.sizeBytes,
   });
 }
 
@@ -86,6 +90,7 @@ function createArray(cluster: ModelCluster, node: ModelNode, step: Extract<Stage
     'superblocks are wiped before a birth',
   );
   cluster.births += 1;
+  cluster.arrayBytes = step.memberDataBytes * cluster.shape.drives;
   for (const { partitionUUID } of legs) cluster.mustPartition(partitionUUID).birth = cluster.births;
   const members = legs.map(({ partitionUUID, epoch, path }) => ({
     partitionUUID,
@@ -171,10 +176,10 @@ function makeWritable(cluster: ModelCluster, node: ModelNode): void {
   array.everWritable = true;
 }
 
-function recordBorn(cluster: ModelCluster, node: ModelNode, partitionUUIDs: readonly string[], half: boolean): void {
+function recordBorn(cluster: ModelCluster, node: ModelNode, birth: Birth, half: boolean): void {
   const who = whoOf(cluster, node);
-  record(cluster, recordBirth(cluster.volume, who, partitionUUIDs, NOW));
-  if (!half) cluster.volume = activated(cluster.volume, who, NOW) ?? cluster.volume;
+  record(cluster, recordBirth(cluster.volume, who, birth, NOW));
+  if (!half) cluster.volume = activated(cluster.volume, who, birth.capacityBytes, NOW) ?? cluster.volume;
 }
 
 function makeFilesystem(
@@ -186,6 +191,7 @@ function makeFilesystem(
   must(cluster.filesystem.kind !== 'filesystem', 'nobody formats over a complete filesystem');
   must(node.array?.readOnly === false, 'only a writable array is formatted');
   cluster.filesystem = { kind: 'filesystem', fsType: step.fsType, uuid: step.uuid };
+  cluster.filesystemBytes = cluster.arrayBytes;
 }
 
 function mount(cluster: ModelCluster, node: ModelNode, step: Extract<StageStep, { kind: 'mount' }>): void {
@@ -246,9 +252,17 @@ export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: Sta
       return;
     }
     case 'reloadGuard':
+      fitsOver(cluster, node, step);
       node.legs = node.legs.map((leg) =>
         leg.name === step.name
-          ? { ...leg, queues: true, pathState: 'active', suspended: false, underPath: step.path }
+          ? {
+              ...leg,
+              queues: true,
+              pathState: 'active',
+              suspended: false,
+              underPath: step.path,
+              sizeBytes: step.sizeBytes,
+            }
           : leg,
       );
       return;
@@ -274,7 +288,7 @@ export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: Sta
       }
       return;
     case 'recordBirth': {
-      recordBorn(cluster, node, step.partitionUUIDs, half);
+      recordBorn(cluster, node, step, half);
       return;
     }
     case 'recordStart':
@@ -306,6 +320,13 @@ export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: Sta
       mount(cluster, node, step);
       return;
     }
+    case 'refreshNamespace':
+    case 'growArray':
+    case 'thawArray':
+    case 'growFilesystem':
+    case 'recordExpanded':
+      applyGrowStep(cluster, node, step);
+      return;
     case 'unmount':
       node.mounts = node.mounts.filter(({ mountPoint }) => mountPoint !== step.target);
       return;
@@ -365,30 +386,6 @@ export function applyUnstageStep(cluster: ModelCluster, node: ModelNode, step: U
       cluster.refreshPaths(node);
       return;
     case 'removePath':
-      return;
-  }
-}
-
-export function applyPublishStep(node: ModelNode, step: PublishStep): void {
-  switch (step.kind) {
-    case 'bind':
-      must(node.array?.readOnly === false, 'only a running array is published');
-      node.mounts.push({
-        mountPoint: step.target,
-        devNumber: '9:127',
-        isOurs: true,
-        fsType: 'xfs',
-        readOnly: step.readOnly,
-      });
-      return;
-    case 'unmount':
-      node.mounts = node.mounts.filter(({ mountPoint }) => mountPoint !== step.target);
-      return;
-    case 'removePath':
-      must(
-        !node.mounts.some(({ mountPoint }) => mountPoint === step.path),
-        'a path is removed only when nothing is mounted there',
-      );
       return;
   }
 }

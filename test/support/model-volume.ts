@@ -1,6 +1,7 @@
 /** The volume that a model cluster begins with. */
 import { DATA_OFFSET_BYTES, memberDataBytes, partitionSizeBytes } from '../../src/api/layout.ts';
 import { partitionUuidFor } from '../../src/api/names.ts';
+import type { Extent } from '../../src/api/kernel.ts';
 import type { MeshStorVolume, PartitionStatus } from '../../src/api/volume.ts';
 import { EMPTY_STATUS } from '../../src/api/volume.ts';
 import { deriveStatus } from '../../src/plan/lifecycle.ts';
@@ -14,6 +15,12 @@ export interface Shape {
   readonly drives: number;
   readonly nodes: number;
   readonly mode: 'Filesystem' | 'Block';
+}
+
+/** Free space right behind a partition that begins at 1 MiB. */
+export function roomBehind(roomBytes: number, sizeBytes: number | undefined): readonly Extent[] {
+  const free = sizeBytes === undefined ? 0 : roomBytes - sizeBytes;
+  return sizeBytes === undefined || free <= 0 ? [] : [{ startBytes: MIB + sizeBytes, sizeBytes: free }];
 }
 
 /** Placed: every copy on its own node, nothing made yet. */

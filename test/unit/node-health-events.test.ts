@@ -83,6 +83,7 @@ class Stage {
         events: this.events,
         mender: { mend: () => Promise.resolve(undefined) },
         fencer: { fence: () => Promise.resolve(undefined) },
+        grow: () => Promise.resolve(undefined),
       });
       await reconciler.reconcile(this.volume.metadata.name);
     }

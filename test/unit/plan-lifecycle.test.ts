@@ -85,10 +85,20 @@ describe('derived status', () => {
     });
   }
 
-  it('keeps Deleting and Expanding, and says nothing of the array of a detached volume', () => {
+  it('is Expanding while a wish stands, and while the consumer has not made use of what was added', () => {
+    const { volume, status } = new ModelCluster(TWO);
+    const { capacityBytes } = volume.spec;
+    const withWish = { ...volume, spec: { ...volume.spec, expandToBytes: 2 * capacityBytes } };
+    expect(deriveStatus(withWish, status).phase).to.equal('Expanding');
+    expect(deriveStatus(volume, { ...status, servedBytes: capacityBytes / 2 }).phase).to.equal('Expanding');
+    expect(deriveStatus(volume, { ...status, servedBytes: capacityBytes }).phase).to.equal('Requested');
+    expect(deriveStatus(volume, { ...status, phase: 'Expanding' }).phase).to.equal('Requested');
+    expect(deriveStatus(withWish, { ...status, phase: 'Deleting' }).phase).to.equal('Deleting');
+  });
+
+  it('keeps Deleting, and says nothing of the array of a detached volume', () => {
     const { volume, status } = new ModelCluster(TWO);
     expect(deriveStatus(volume, { ...status, phase: 'Deleting', partitions: [] }).phase).to.equal('Deleting');
-    expect(deriveStatus(volume, { ...status, phase: 'Expanding' }).phase).to.equal('Expanding');
     expect(deriveStatus(volume, { ...status, mdState: 'active', syncPercentage: '1.0%' })).to.include({
       mdState: '',
       syncPercentage: '',

@@ -112,13 +112,17 @@ describe('records of a consumer', () => {
   it('say birth of all members at once, before activatedAt, which needs it', () => {
     const made = cluster(['Created', 'Created'], false);
     const who = whoOf(made, made.node('node-0'));
-    refused(() => activated(made.volume, who, LATER), /not all its members/);
-    refused(() => recordBirth(made.volume, who, uuids(made).slice(1), LATER), /members of the array/);
-    const status = recordBirth(made.volume, who, uuids(made), LATER)!;
+    const birth = { partitionUUIDs: uuids(made), capacityBytes: made.volume.spec.capacityBytes };
+    const smaller = { ...birth, capacityBytes: birth.capacityBytes / 2 };
+    expect(() => recordBirth(made.volume, who, smaller, LATER)).to.throw(/by now/);
+    expect(() => activated(made.volume, who, smaller.capacityBytes, LATER)).to.throw(/by now/);
+    refused(() => activated(made.volume, who, made.volume.spec.capacityBytes, LATER), /not all its members/);
+    refused(() => recordBirth(made.volume, who, { ...birth, partitionUUIDs: uuids(made).slice(1) }, LATER), /members of the array/);
+    const status = recordBirth(made.volume, who, birth, LATER)!;
     expect(status.ready).to.equal('2/2');
-    const born = activated({ ...made.volume, status }, who, LATER)!;
+    const born = activated({ ...made.volume, status }, who, birth.capacityBytes, LATER)!;
     expect(born.spec.activatedAt).to.equal(LATER);
-    refused(() => recordBirth(born, who, uuids(made), LATER), /born/);
+    refused(() => recordBirth(born, who, birth, LATER), /born/);
     expect(formatted(born, who, LATER)?.spec.formattedAt).to.equal(LATER);
     refused(() => formatted(made.volume, who, LATER), /not born/);
   });
