@@ -277,16 +277,16 @@ describe('the Controller service refuses', () => {
     await expectRefusal(controller().GetCapacity({ parameters: { x: '1' } }), 'INVALID_ARGUMENT', 'x = "1"');
   });
 
-  it('snapshots, expansion and modification: UNIMPLEMENTED, and none of them is advertised', async () => {
+  it('snapshots and modification: UNIMPLEMENTED, and none of them is advertised', async () => {
     await expectRefusal(controller().CreateSnapshot({}), 'UNIMPLEMENTED', 'CREATE_DELETE_SNAPSHOT');
     await expectRefusal(controller().DeleteSnapshot({}), 'UNIMPLEMENTED');
     await expectRefusal(controller().ListSnapshots({}), 'UNIMPLEMENTED', 'LIST_SNAPSHOTS');
     await expectRefusal(controller().GetSnapshot({}), 'UNIMPLEMENTED');
-    await expectRefusal(controller().ControllerExpandVolume({ volumeId: NAME }), 'UNIMPLEMENTED', 'EXPAND_VOLUME');
     await expectRefusal(controller().ControllerModifyVolume({ volumeId: NAME }), 'UNIMPLEMENTED', 'MODIFY_VOLUME');
     const { capabilities } = await controller().ControllerGetCapabilities({});
     expect(capabilities.map((capability) => capability.rpc?.type).sort()).to.deep.equal([
       'CREATE_DELETE_VOLUME',
+      'EXPAND_VOLUME',
       'GET_CAPACITY',
       'GET_VOLUME',
       'LIST_VOLUMES',
@@ -358,10 +358,21 @@ describe('the Node service refuses', () => {
     );
   });
 
-  it('expansion: UNIMPLEMENTED, and it is not advertised', async () => {
-    await expectRefusal(calls().NodeExpandVolume({ volumeId: 'v' }), 'UNIMPLEMENTED', 'EXPAND_VOLUME');
+  it('to expand without id or path, at a relative path, or to a size that is none', async () => {
+    const expand = { volumeId: 'v', volumePath: '/t' };
+    await expectRefusal(calls().NodeExpandVolume({ volumePath: '/t' }), 'INVALID_ARGUMENT', 'volume_id');
+    await expectRefusal(calls().NodeExpandVolume({ volumeId: 'v' }), 'INVALID_ARGUMENT', 'volume_path');
+    await expectRefusal(calls().NodeExpandVolume({ ...expand, volumePath: 'a/b' }), 'NOT_FOUND', 'a/b');
+    const inverted = { ...expand, capacityRange: { requiredBytes: 2, limitBytes: 1 } };
+    await expectRefusal(calls().NodeExpandVolume(inverted), 'INVALID_ARGUMENT', 'limit_bytes');
+    const shared = { ...expand, volumeCapability: { mount: {}, accessMode: { mode: 'MULTI_NODE_MULTI_WRITER' } } } as const;
+    await expectRefusal(calls().NodeExpandVolume(shared), 'INVALID_ARGUMENT', 'access_mode');
+  });
+
+  it('nothing that it advertises', async () => {
     const { capabilities } = await calls().NodeGetCapabilities({});
     expect(capabilities.map((capability) => capability.rpc?.type).sort()).to.deep.equal([
+      'EXPAND_VOLUME',
       'GET_VOLUME_STATS',
       'SINGLE_NODE_MULTI_WRITER',
       'STAGE_UNSTAGE_VOLUME',

@@ -21,6 +21,9 @@ describe('the Node service', () => {
       for (let attempt = 0; attempt < 2; attempt += 1) {
         await calls.NodeStageVolume({ ...STAGE, publishContext, volumeCapability: reader });
         await calls.NodePublishVolume({ ...STAGE, targetPath: '/t', volumeCapability: single, readonly: true });
+        const range = { requiredBytes: 5, limitBytes: 7 };
+        const grown = await calls.NodeExpandVolume({ volumeId: 'v', volumePath: '/t', capacityRange: range });
+        expect(grown.capacityBytes).to.equal(String(GIB));
         await calls.NodeUnpublishVolume({ volumeId: 'v', targetPath: '/t' });
         await calls.NodeUnstageVolume({ volumeId: 'v', stagingTargetPath: '/staging' });
       }
@@ -42,6 +45,7 @@ describe('the Node service', () => {
       const once = [
         ['stage', stage],
         ['publish', publish],
+        ['expand', { volumeId: 'v', volumePath: '/t', requiredBytes: 5, limitBytes: 7 }],
         ['unpublish', 'v', '/t'],
         ['unstage', 'v', '/staging'],
       ];
@@ -80,7 +84,8 @@ describe('the Identity service', () => {
       const info = await harness.client.identity.GetPluginInfo({});
       expect(info).to.include({ name: 'io.meshstor.csi.mesh', vendorVersion: '1.2.3' });
       const { capabilities } = await harness.client.identity.GetPluginCapabilities({});
-      expect(capabilities.map(({ service }) => service?.type)).to.deep.equal(services);
+      expect(capabilities.flatMap(({ service }) => service?.type ?? [])).to.deep.equal(services);
+      expect(capabilities.flatMap(({ volumeExpansion }) => volumeExpansion?.type ?? [])).to.deep.equal(['ONLINE']);
       await harness.stop();
     }
   });

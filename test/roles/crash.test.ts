@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import type { StepDone } from '../../src/node/converge.ts';
 import type { StageRequest } from '../../src/node/operations.ts';
+import { MIB } from '../../src/support/units.ts';
 import { Killed } from '../fakes/fake-faults.ts';
 import { InProcessCluster } from './in-process-cluster.ts';
 
@@ -8,6 +9,7 @@ const VOLUME = 'pvc-0b8a1f9e-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
 // Two, so that the second copy has one place to go.
 const NAMES = ['node1', 'node2'];
 const LIMIT_MS = 10_000;
+const GROWN = 768 * MIB;
 
 /** Kills one node's process after its n-th step, once. */
 class StepKiller {
@@ -54,6 +56,20 @@ async function again(call: () => Promise<void>): Promise<void> {
   }
 }
 
+/** Online, both calls as their callers repeat them. */
+async function expand(cluster: InProcessCluster, volumeId: string, volumePath: string): Promise<void> {
+  const signal = (): AbortSignal => AbortSignal.timeout(LIMIT_MS);
+  const range = { requiredBytes: GROWN, limitBytes: 0 };
+  await again(async () => void (await cluster.controller.operations.expandVolume(volumeId, range, signal())));
+  await again(
+    async () => void (await cluster.role('node1').operations.expand({ volumeId, volumePath, ...range }, signal())),
+  );
+  const { kernel } = cluster.fake('node1');
+  expect((await kernel.mdArrays())[0]?.sizeBytes).to.equal(GROWN);
+  expect((await kernel.filesystemUsage(volumePath, LIMIT_MS)).totalBytes).to.equal(GROWN);
+  await cluster.until('the expansion is over', () => cluster.volume(volumeId)?.status?.phase === 'Synced', LIMIT_MS);
+}
+
 async function live(cluster: InProcessCluster): Promise<void> {
   await cluster.ready();
   const volumeId = await cluster.create(VOLUME, 'node1');
@@ -67,6 +83,7 @@ async function live(cluster: InProcessCluster): Promise<void> {
   expect(staged?.status?.partitions.map(({ state }) => state)).to.deep.equal(['Synced', 'Synced']);
   const mounts = await cluster.fake('node1').kernel.mounts();
   expect(mounts.filter(({ mountPoint }) => mountPoint === request?.stagingPath)).to.have.length(1);
+  await expand(cluster, volumeId, request?.stagingPath ?? '');
   await again(() => cluster.unstage(volumeId, 'node1'));
   await again(() => operations.unpublishVolume(volumeId, 'node1'));
   expect(cluster.volume(volumeId)?.spec.formattedAt).to.equal(staged?.spec.formattedAt);
@@ -98,7 +115,7 @@ describe('a node process killed after each of its steps', () => {
       const steps = await liveWithDeath(victim, Number.MAX_SAFE_INTEGER);
       expect(steps.length).to.be.greaterThan(victim === 'node1' ? 20 : 8);
       for (let after = 1; after <= steps.length; after += 1) await liveWithDeath(victim, after);
-    }).timeout(240_000);
+    }).timeout(400_000);
   }
 });
 
@@ -135,7 +152,7 @@ describe('a node process killed around each change that it makes to its kernel',
         const changes = await liveWithKernelDeath(victim, when, Number.MAX_SAFE_INTEGER);
         expect(changes).to.be.greaterThan(victim === 'node1' ? 12 : 6);
         for (let nth = 1; nth <= changes; nth += 1) await liveWithKernelDeath(victim, when, nth);
-      }).timeout(240_000);
+      }).timeout(400_000);
     }
   }
 });

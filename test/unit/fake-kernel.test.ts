@@ -166,6 +166,7 @@ describe('fake kernel: device mapper', () => {
       queues: true,
       pathState: 'active',
       under: '259:1',
+      sizeBytes: SIZE,
     });
     nodes.one.disk('nvme0n1').failing = 'EIO';
     const write = kernel.writeBytes('/dev/mapper/g', 0, new Uint8Array(512).fill(1));

@@ -64,18 +64,6 @@ export const SKIPS: readonly Skips[] = [
     ],
   },
   {
-    because: 'volumes do not grow yet: EXPAND_VOLUME is not advertised',
-    cases: [
-      'Node Service NodeExpandVolume should fail when no volume id is provided',
-      'Node Service NodeExpandVolume should fail when no volume path is provided',
-      'Node Service NodeExpandVolume should fail when volume is not found',
-      'Node Service NodeExpandVolume should work if node-expand is called after node-publish',
-      'ExpandVolume [Controller Server] should fail if no volume id is given',
-      'ExpandVolume [Controller Server] should fail if no capacity range is given',
-      'ExpandVolume [Controller Server] should work',
-    ],
-  },
-  {
     because: "read-only is the node's matter: PUBLISH_READONLY is not advertised",
     cases: [
       'Controller Service [Controller Server] ControllerPublishVolume should fail when the volume is already published but is incompatible',

@@ -16,7 +16,7 @@ const PROGRAM = process.env['MESHSTOR_CSI_SANITY'];
 /** One copy needs one node only, and no link that a busy machine is too slow for. */
 const COPIES = Number(process.env['MESHSTOR_CSI_SANITY_COPIES'] ?? '2');
 const VOLUME_BYTES = 512 * 1024 * 1024;
-/** Cases that must pass with each kind of access: 50 do now, expansion adds seven. */
+/** Cases that must pass with each kind of access. */
 const LEAST_PASSED = 55;
 const SUITE_LIMIT_MS = 20 * 60_000;
 const REMOVAL_LIMIT_MS = 120_000;

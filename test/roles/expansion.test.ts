@@ -1,0 +1,152 @@
+import { expect } from 'chai';
+import type { StageRequest } from '../../src/node/operations.ts';
+import { DATA_OFFSET_BYTES } from '../../src/api/layout.ts';
+import { GIB, MIB } from '../../src/support/units.ts';
+import { InProcessCluster } from './in-process-cluster.ts';
+
+const VOLUME = 'pvc-0b8a1f9e-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
+const SIZE = 512 * MIB;
+const GROWN = 768 * MIB;
+const LIMIT_MS = 10_000;
+
+describe('a volume that is expanded, over fake kernels', () => {
+  let cluster: InProcessCluster;
+  const limit = (): AbortSignal => AbortSignal.timeout(LIMIT_MS);
+  const expand = (volumeId: string, requiredBytes = GROWN) =>
+    cluster.controller.operations.expandVolume(volumeId, { requiredBytes, limitBytes: 0 }, limit());
+  const arrayBytes = async (node: string) => (await cluster.fake(node).kernel.mdArrays())[0]?.sizeBytes;
+  const fsBytes = async (node: string, path: string) =>
+    (await cluster.fake(node).kernel.filesystemUsage(path, 1000)).totalBytes;
+
+  beforeEach(async () => {
+    cluster = new InProcessCluster(['node1', 'node2', 'node3']);
+    await cluster.ready();
+  });
+  afterEach(() => cluster.stop());
+
+  async function up(volumeId: string, node: string, more: Partial<StageRequest> = {}): Promise<StageRequest> {
+    const request = { ...(await cluster.stageRequest(volumeId, node)), ...more };
+    await cluster.role(node).operations.stage(request, limit());
+    return request;
+  }
+
+  async function down(volumeId: string, node: string): Promise<void> {
+    await cluster.unstage(volumeId, node);
+    await cluster.controller.operations.unpublishVolume(volumeId, node);
+  }
+
+  /** What another volume left behind the partitions. */
+  async function plantBehind(volumeId: string): Promise<void> {
+    for (const { nodeID, sizeBytes } of cluster.volume(volumeId)?.status?.partitions ?? []) {
+      const disk = cluster.fake(nodeID).disk('nvme0n1');
+      const [entry] = disk.partitions;
+      disk.bytes.write((entry?.startBytes ?? 0) + sizeBytes, Buffer.alloc(4096, 0xa5));
+      disk.bytes.write((entry?.startBytes ?? 0) + sizeBytes + 100 * MIB, Buffer.alloc(4096, 0xa5));
+    }
+  }
+
+  it('grows under its mount: partitions, claims, guards, array, filesystem; data stays and what is added is zero', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1');
+    const { stagingPath } = await up(volumeId, 'node1');
+    const { mounts, kernel, tools } = cluster.fake('node1');
+    await mounts.writeFile(stagingPath, 'a', 'kept');
+    await plantBehind(volumeId);
+    expect((await expand(volumeId)).spec.capacityBytes).to.equal(GROWN);
+    const request = { volumeId, volumePath: stagingPath, requiredBytes: GROWN, limitBytes: 0 };
+    expect(await cluster.role('node1').operations.expand(request, limit())).to.equal(GROWN);
+    expect(await arrayBytes('node1')).to.equal(GROWN);
+    expect(await fsBytes('node1', stagingPath)).to.equal(GROWN);
+    expect(await mounts.readFile(stagingPath, 'a')).to.equal('kept');
+    for (const offset of [SIZE, SIZE + 100 * MIB]) {
+      expect(Buffer.from(await kernel.readBytes('/dev/md127', offset, 4096)).every((byte) => byte === 0)).to.equal(true);
+    }
+    await cluster.until('the phase is Synced', () => cluster.volume(volumeId)?.status?.phase === 'Synced');
+    const { status } = cluster.volume(volumeId) ?? {};
+    expect(status).to.not.have.property('servedBytes');
+    expect(status?.partitions.map(({ sizeBytes }) => sizeBytes)).to.deep.equal([
+      GROWN + DATA_OFFSET_BYTES,
+      GROWN + DATA_OFFSET_BYTES,
+    ]);
+    const started = tools.started.length;
+    expect(await cluster.role('node1').operations.expand(request, limit()), 'again').to.equal(GROWN);
+    expect(tools.started.length, 'a repeated call starts nothing').to.equal(started);
+    await down(volumeId, 'node1');
+    await up(volumeId, 'node3');
+    expect(await fsBytes('node3', stagingPath)).to.equal(GROWN);
+    expect(await cluster.fake('node3').mounts.readFile(stagingPath, 'a')).to.equal('kept');
+  }).timeout(30_000);
+
+  it('grows by itself when nobody calls its node', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1');
+    const { stagingPath } = await up(volumeId, 'node3');
+    await expand(volumeId);
+    await cluster.until('the phase is Synced', () => cluster.volume(volumeId)?.status?.phase === 'Synced');
+    expect(await fsBytes('node3', stagingPath)).to.equal(GROWN);
+  }).timeout(30_000);
+
+  it('grows at its next stage when it is attached nowhere, and before its first one', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1');
+    await expand(volumeId);
+    expect(cluster.volume(volumeId)?.status).to.include({ phase: 'Requested' });
+    const { stagingPath } = await up(volumeId, 'node1');
+    expect(await fsBytes('node1', stagingPath)).to.equal(GROWN);
+    await down(volumeId, 'node1');
+    await expand(volumeId, GIB);
+    expect(cluster.volume(volumeId)?.status).to.include({ phase: 'Expanding', servedBytes: GROWN });
+    await up(volumeId, 'node3');
+    await cluster.until('the phase is Synced', () => cluster.volume(volumeId)?.status?.phase === 'Synced');
+    expect(await arrayBytes('node3')).to.equal(GIB);
+    expect(await fsBytes('node3', stagingPath)).to.equal(GIB);
+  }).timeout(30_000);
+
+  it('of one copy, used from another node, grows', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1', { numberOfCopies: 1 });
+    const { stagingPath } = await up(volumeId, 'node2');
+    await expand(volumeId);
+    await cluster.until('the phase is Synced', () => cluster.volume(volumeId)?.status?.phase === 'Synced');
+    expect(await fsBytes('node2', stagingPath)).to.equal(GROWN);
+  }).timeout(30_000);
+
+  it('changes no size where one node has no room, and says which', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1');
+    const { stagingPath } = await up(volumeId, 'node1');
+    const second = cluster.volume(volumeId)?.status?.partitions.find(({ nodeID }) => nodeID !== 'node1')?.nodeID ?? '';
+    const tables = () => ['node1', second].map((name) => cluster.fake(name).disk('nvme0n1').partitions);
+    const disk = cluster.fake(second).disk('nvme0n1');
+    const [entry] = disk.partitions;
+    const startBytes = (entry?.startBytes ?? 0) + (entry?.sizeBytes ?? 0) + MIB;
+    const guid = '11111111-2222-4333-8444-555555555555';
+    await cluster.fake(second).kernel.addGptPartition('/dev/nvme0n1', {
+      typeGuid: guid,
+      partitionGuid: guid,
+      name: 'other',
+      startBytes,
+      sizeBytes: MIB,
+    });
+    const before = JSON.stringify(tables());
+    const refused: unknown = await expand(volumeId).catch((error: unknown) => error);
+    expect(refused).to.include({ kind: 'exhausted' });
+    expect((refused as Error).message).to.include(`node ${second}, drive nvme0n1`);
+    expect(JSON.stringify(tables())).to.equal(before);
+    expect(cluster.volume(volumeId)?.spec).to.include({ capacityBytes: SIZE }).and.not.have.property('expandToBytes');
+    expect(await arrayBytes('node1')).to.equal(SIZE);
+    await cluster.fake(second).kernel.removeGptPartition('/dev/nvme0n1', guid);
+    await expand(volumeId);
+    await cluster.until('the phase is Synced', () => cluster.volume(volumeId)?.status?.phase === 'Synced');
+    expect(await fsBytes('node1', stagingPath)).to.equal(GROWN);
+  }).timeout(30_000);
+
+  it('is refused by its node where it is not, unknown, or not given that size', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1');
+    const { stagingPath } = await up(volumeId, 'node1');
+    const { operations } = cluster.role('node1');
+    const wanted = { volumeId, volumePath: stagingPath, requiredBytes: 0, limitBytes: 0 };
+    const kindOf = (more: object): Promise<unknown> =>
+      operations.expand({ ...wanted, ...more }, limit()).catch((error: { kind: string }) => error.kind);
+    expect(await kindOf({})).to.equal(SIZE);
+    expect(await kindOf({ volumeId: 'pvc-none' })).to.equal('notFound');
+    expect(await kindOf({ volumePath: '/elsewhere' })).to.equal('notFound');
+    expect(await kindOf({ requiredBytes: SIZE + 1 })).to.equal('outOfRange');
+    expect(await kindOf({ limitBytes: SIZE - 1 })).to.equal('outOfRange');
+  }).timeout(30_000);
+});
