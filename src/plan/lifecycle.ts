@@ -65,9 +65,10 @@ export function wantedMembers(volume: MeshStorVolume): number {
 const UNBORN: ReadonlySet<PartitionState> = new Set(['Requested', 'Created']);
 const COMING: ReadonlySet<PartitionState> = new Set(['Requested', 'Created', 'Spare']);
 
-/** A wish stands, or its consumer has not made use of what was added yet. */
-export function isExpanding({ spec }: MeshStorVolume, { servedBytes }: VolumeStatus): boolean {
-  return spec.expandToBytes !== undefined || (servedBytes !== undefined && servedBytes < spec.capacityBytes);
+/** A wish stands, or its consumer has not made use of what was added yet. Without a consumer nothing is under way. */
+export function isExpanding({ spec }: MeshStorVolume, { servedBytes, nodeName }: VolumeStatus): boolean {
+  if (spec.expandToBytes !== undefined) return true;
+  return nodeName !== '' && servedBytes !== undefined && servedBytes < spec.capacityBytes;
 }
 
 /** `Deleting` is final. A volume that expands says so whatever else it does. */

@@ -74,7 +74,7 @@ describe('ControllerExpandVolume', () => {
     grow();
     expect(await call).to.include({ capacityBytes: String(GROWN), nodeExpansionRequired: true });
     expect(cluster.volume(NAME).spec).to.include({ capacityBytes: GROWN }).and.not.have.property('expandToBytes');
-    expect(cluster.status(NAME)).to.include({ servedBytes: GIB, phase: 'Expanding' });
+    expect(cluster.status(NAME)).to.include({ servedBytes: GIB, phase: 'Synced' });
     expect(await expand(), 'again').to.include({ capacityBytes: String(GROWN), nodeExpansionRequired: true });
     expect(await expand(GIB), 'less').to.include({ capacityBytes: String(GROWN) });
     const events = cluster.events.events.map(({ reason }) => reason);
@@ -126,7 +126,10 @@ describe('ControllerExpandVolume', () => {
     expect(cluster.events.events.map(({ reason }) => reason)).to.include('ExpansionImpossible');
     const again = expand();
     await untilWished();
-    expect(cluster.status(NAME).conditions.some(({ type }) => type === 'Expandable'), 'a new wish').to.equal(false);
+    expect(
+      cluster.status(NAME).conditions.some(({ type }) => type === 'Expandable'),
+      'a new wish',
+    ).to.equal(false);
     grow();
     expect(await again).to.include({ capacityBytes: String(GROWN) });
   });

@@ -51,6 +51,15 @@ function capability(access: 'mount' | 'block', fsType: string) {
   return access === 'block' ? { block: {}, accessMode } : { mount: { fsType, mountFlags: [] }, accessMode };
 }
 
+/** As csi-resizer asks. Returns the capacity of the answer. */
+export async function expandVolume(controller: CsiClient, volumeId: string, sizeBytes: number): Promise<number> {
+  const request = { volumeId, capacityRange: { requiredBytes: String(sizeBytes), limitBytes: '0' } };
+  const answer = await retried('ControllerExpandVolume', () =>
+    controller.controller.ControllerExpandVolume(request, { deadlineMs: CALL_LIMIT_MS }),
+  );
+  return Number(answer.capacityBytes);
+}
+
 export async function createVolume(controller: CsiClient, wanted: VolumeWanted): Promise<string> {
   const { consumer, access = 'mount', fsType = 'xfs' } = wanted;
   const topology = consumer === undefined ? [] : [{ segments: { 'topology.meshstor.io/node': consumer } }];
@@ -140,6 +149,25 @@ export class Kubelet {
     const role = this.#deployment.node(volume.node);
     await role.machine.run(`mkdir -p $(dirname ${targetPath})`);
     await retried('NodePublishVolume', () => role.csi.node.NodePublishVolume(request, { deadlineMs: CALL_LIMIT_MS }));
+  }
+
+  /** As kubelet asks after the controller has answered. Returns the capacity of the answer. */
+  async expand(
+    { volumeId, targetPath, stagingPath, node, access, fsType }: PodVolume,
+    sizeBytes: number,
+  ): Promise<number> {
+    const { csi } = this.#deployment.node(node);
+    const request = {
+      volumeId,
+      volumePath: targetPath,
+      stagingTargetPath: stagingPath,
+      capacityRange: { requiredBytes: String(sizeBytes), limitBytes: '0' },
+      volumeCapability: capability(access, fsType),
+    };
+    const answer = await retried('NodeExpandVolume', () =>
+      csi.node.NodeExpandVolume(request, { deadlineMs: CALL_LIMIT_MS }),
+    );
+    return Number(answer.capacityBytes);
   }
 
   async unpublish({ volumeId, targetPath, node }: PodVolume): Promise<void> {

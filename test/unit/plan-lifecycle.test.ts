@@ -90,8 +90,12 @@ describe('derived status', () => {
     const { capacityBytes } = volume.spec;
     const withWish = { ...volume, spec: { ...volume.spec, expandToBytes: 2 * capacityBytes } };
     expect(deriveStatus(withWish, status).phase).to.equal('Expanding');
-    expect(deriveStatus(volume, { ...status, servedBytes: capacityBytes / 2 }).phase).to.equal('Expanding');
-    expect(deriveStatus(volume, { ...status, servedBytes: capacityBytes }).phase).to.equal('Requested');
+    const half = { ...status, servedBytes: capacityBytes / 2 };
+    expect(deriveStatus(volume, { ...half, nodeName: 'node-0' }).phase).to.equal('Expanding');
+    expect(deriveStatus(volume, half).phase, 'attached nowhere').to.equal('Requested');
+    expect(deriveStatus(volume, { ...status, servedBytes: capacityBytes, nodeName: 'node-0' }).phase).to.equal(
+      'Requested',
+    );
     expect(deriveStatus(volume, { ...status, phase: 'Expanding' }).phase).to.equal('Requested');
     expect(deriveStatus(withWish, { ...status, phase: 'Deleting' }).phase).to.equal('Deleting');
   });

@@ -2,6 +2,7 @@ import type { Scenario } from '../scenario.ts';
 import { csiSanity } from './csi-sanity.ts';
 import { driverCrash } from './driver-crash.ts';
 import { driverDrives } from './driver-drives.ts';
+import { driverExpand } from './driver-expand.ts';
 import { driverHeal } from './driver-heal.ts';
 import { driverIdle } from './driver-idle.ts';
 import { driverLife } from './driver-life.ts';
@@ -19,6 +20,7 @@ export const SCENARIOS: readonly Scenario[] = [
   kernelFacts,
   nativeStorage,
   driverLife,
+  driverExpand,
   driverDrives,
   driverReturn,
   driverHeal,
