@@ -44,7 +44,8 @@ export interface Kernel {
   writeBytes(path: string, offset: number, data: Uint8Array): Promise<void>;
   /**
    * BLKZEROOUT over the range (Write Zeroes where the drive has it, zeros written by the kernel else), in pieces, then read
-   * back: in full when `verify` is `full`, both ends and a 1 % sample when `sample`. Rejects `EIO` naming the offset that is not zero.
+   * back: in full when `verify` is `full`, both ends and a 1 % sample when `sample`. Rejects `EIO` naming the offset that is not zero,
+   * `EBUSY` while something has the device, or a partition of it, claimed.
    */
   zeroRange(
     path: string,

@@ -2,7 +2,7 @@
 import { DomainError, errnoCode } from '../api/errors.ts';
 import type { Kernel } from '../api/kernel.ts';
 import { DATA_OFFSET_BYTES } from '../api/layout.ts';
-import { LINUX_RAID_TYPE_GUID } from '../api/names.ts';
+import { LINUX_RAID_TYPE_GUID, legDmUuidFor, legNameFor, namespaceUuidFor } from '../api/names.ts';
 import type { ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume, VolumeStatus } from '../api/volume.ts';
 import { recordGrowable, recordGrown } from '../plan/expansion-records.ts';
@@ -12,7 +12,7 @@ import type { NodeIdentity } from '../plan/world.ts';
 import type { Log } from '../support/log.ts';
 import { Semaphore } from '../support/semaphore.ts';
 import { MIB } from '../support/units.ts';
-import { claimTable } from './dm-tables.ts';
+import { claimTable, windowTable } from './dm-tables.ts';
 import { requirePartition, verifyLocalLeg } from './verify-device.ts';
 
 export interface HolderActs {
@@ -33,16 +33,15 @@ const ZEROINGS = new Semaphore(2);
 
 interface ZeroWanted {
   readonly partitionUUID: string;
+  /** The partition. */
   readonly path: string;
-  /** Within the partition. */
-  readonly startBytes: number;
   readonly sizeBytes: number;
 }
 
-async function zeroWithin(acts: HolderActs, wanted: ZeroWanted): Promise<void> {
+/** Zeroes a device that lies on the partition, from its first byte to its last. */
+async function zeroDevice(acts: HolderActs, device: string, wanted: ZeroWanted): Promise<void> {
   const { kernel, log } = acts;
   const { partitionUUID, path, sizeBytes } = wanted;
-  await requirePartition(kernel, path, partitionUUID);
   const disk = (await kernel.nvmeNamespaces()).find((namespace) =>
     namespace.partitions.some((partition) => partition.path === path),
   );
@@ -50,14 +49,35 @@ async function zeroWithin(acts: HolderActs, wanted: ZeroWanted): Promise<void> {
   await ZEROINGS.run(async () => {
     let reportedBytes = 0;
     for (let doneBytes = 0; doneBytes < sizeBytes; doneBytes += ZERO_PIECE_BYTES) {
-      const startBytes = wanted.startBytes + doneBytes;
-      const piece = { startBytes, sizeBytes: Math.min(ZERO_PIECE_BYTES, sizeBytes - doneBytes) };
-      await kernel.zeroRange(path, piece, promisesZeroes ? 'sample' : 'full');
+      const piece = { startBytes: doneBytes, sizeBytes: Math.min(ZERO_PIECE_BYTES, sizeBytes - doneBytes) };
+      await kernel.zeroRange(device, piece, promisesZeroes ? 'sample' : 'full');
       if (doneBytes - reportedBytes < PROGRESS_EVERY_BYTES) continue;
       reportedBytes = doneBytes;
       log.info('zeroing a partition', { partitionUUID, doneBytes, sizeBytes });
     }
   });
+}
+
+/** Of the leg through which what was added is zeroed. No attachment has it: a leg that is left is stale, and goes as such. */
+const GROWTH_EPOCH = 0;
+
+/**
+ * Through a device that maps nothing else: the partition itself is claimed while it is served, and its data cannot be hit. Device
+ * mapper shares its own claims.
+ */
+async function zeroGrowth(acts: HolderActs, step: Extract<HolderStep, { kind: 'zeroGrowth' }>): Promise<void> {
+  const { kernel, me } = acts;
+  const { partitionUUID, path, startBytes, sizeBytes } = step;
+  const name = legNameFor(partitionUUID, GROWTH_EPOCH);
+  const uuid = legDmUuidFor(partitionUUID, GROWTH_EPOCH, namespaceUuidFor(partitionUUID, GROWTH_EPOCH, me.bootID));
+  await kernel.removeDm(name);
+  await kernel.createDm(name, uuid, windowTable(path, startBytes, sizeBytes));
+  try {
+    await verifyLocalLeg(kernel, name, partitionUUID);
+    await zeroDevice(acts, `/dev/mapper/${name}`, step);
+  } finally {
+    await removeLeg(kernel, name);
+  }
 }
 
 /**
@@ -118,7 +138,7 @@ async function actGrowth(acts: HolderActs, volumeId: string, step: GrowthStep): 
     case 'growPartition':
       return kernel.resizeGptPartition(step.diskPath, partitionUUID, step.sizeBytes);
     case 'zeroGrowth':
-      return zeroWithin(acts, step);
+      return zeroGrowth(acts, step);
     case 'growClaim':
       await requirePartition(kernel, step.path, partitionUUID);
       return kernel.reloadDm(step.name, claimTable(step.path, step.sizeBytes));
@@ -137,7 +157,8 @@ export async function actHolderStep(acts: HolderActs, volumeId: string, step: Ho
     case 'createPartition':
       return createPartition(acts, step);
     case 'zeroPartition':
-      return zeroWithin(acts, { ...step, startBytes: 0 });
+      await requirePartition(kernel, step.path, step.partitionUUID);
+      return zeroDevice(acts, step.path, step);
     case 'recordCreated':
       return write(acts, volumeId, (current, now) => recordCreated(current, me.nodeName, step.partitionUUID, now));
     case 'recordImpossible':

@@ -14,6 +14,11 @@ export function claimTable(devicePath: string, sizeBytes: number): readonly DmTa
   return wholeDevice(sizeBytes, 'linear', `${devicePath} 0`);
 }
 
+/** Nothing but a part of a partition. */
+export function windowTable(devicePath: string, startBytes: number, sizeBytes: number): readonly DmTarget[] {
+  return wholeDevice(sizeBytes, 'linear', `${devicePath} ${startBytes / SECTOR}`);
+}
+
 /** A guard that queues while its path is lost. */
 export function guardTable(devicePath: string, sizeBytes: number): readonly DmTarget[] {
   const params = `3 queue_if_no_path queue_mode bio 0 1 1 service-time 0 1 1 ${devicePath} 1`;

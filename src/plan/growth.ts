@@ -37,6 +37,7 @@ export function claimGrowth(
   partition: LocalPartitionSeen,
   sizeBytes: number,
 ): readonly HolderStep[] {
+  if (status.attachmentEpoch === 0) return [];
   const name = legNameFor(partition.partitionUUID, status.attachmentEpoch);
   const claim = world.legs.find((leg) => leg.name === name && leg.kind === 'linear');
   if (claim === undefined || partition.path === undefined || claim.sizeBytes >= sizeBytes) return [];

@@ -108,11 +108,17 @@ export class FakeKernel implements Kernel {
     onProgress?: (doneBytes: number) => void,
   ): Promise<void> {
     const device = this.#aligned(path, range.startBytes, range.sizeBytes, 'ioctl BLKZEROOUT');
-    for (let done = 0; done < range.sizeBytes;) {
-      const step = Math.min(ZERO_STEP, range.sizeBytes - done);
-      await device.zero(range.startBytes + done, step);
-      done += step;
-      onProgress?.(done);
+    const opener = { holder: '', claim: 'zero' };
+    device.open(opener);
+    try {
+      for (let done = 0; done < range.sizeBytes;) {
+        const step = Math.min(ZERO_STEP, range.sizeBytes - done);
+        await device.zero(range.startBytes + done, step);
+        done += step;
+        onProgress?.(done);
+      }
+    } finally {
+      device.close(opener);
     }
     const left = await device.written(range.startBytes, range.sizeBytes);
     if (left.length > 0) throw kernelError('EIO', 'pread', path);
