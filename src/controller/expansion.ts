@@ -79,15 +79,15 @@ export class Expansion {
 
   async #wish(volumeId: string, wanted: number): Promise<void> {
     const { volumes } = this.#parts;
-    let isNew = false;
+    const outcome = { isNew: false };
     const after = await volumes.mutate(volumeId, (current) => {
       requireExpandable(current);
       const next = wished(current, wanted);
-      isNew = next !== undefined;
+      outcome.isNew = next !== undefined;
       return next;
     });
     await volumes.mutateStatus(volumeId, recordWished);
-    if (!isNew) return;
+    if (!outcome.isNew) return;
     const message = `to grow from ${formatBytes(after.spec.capacityBytes)} to ${formatBytes(wanted)}`;
     this.#parts.events.record(aboutVolume(after), 'Normal', 'Expanding', message);
   }
@@ -144,13 +144,13 @@ export class Expansion {
   async #moveOn(volumeId: string): Promise<MeshStorVolume> {
     const { volumes, events } = this.#parts;
     await volumes.mutateStatus(volumeId, recordServed);
-    let isMine = false;
+    const outcome = { isMine: false };
     const after = await volumes.mutate(volumeId, (current) => {
       const next = expanded(current);
-      isMine = next !== undefined;
+      outcome.isMine = next !== undefined;
       return next;
     });
-    if (isMine) {
+    if (outcome.isMine) {
       const message = `every partition has grown: the volume has ${formatBytes(after.spec.capacityBytes)}`;
       events.record(aboutVolume(after), 'Normal', 'Expanded', message);
     }

@@ -92,7 +92,10 @@ async function refreshNamespace(
     if (found !== undefined && found.sizeBytes >= sizeBytes) return;
     if (found === undefined || performance.now() > deadline) {
       const seen = found === undefined ? 'it is gone' : `it has ${found.sizeBytes} bytes`;
-      throw new DomainError('unavailable', `waiting for namespace ${nsid} of ${nqn} to have ${sizeBytes} bytes: ${seen}`);
+      throw new DomainError(
+        'unavailable',
+        `waiting for namespace ${nsid} of ${nqn} to have ${sizeBytes} bytes: ${seen}`,
+      );
     }
     if (!hasAsked) await acts.kernel.identifyNamespace(found.path);
     else await acts.pause(100);
@@ -126,12 +129,7 @@ async function ensureDirectory(path: string): Promise<void> {
 }
 
 /** Status first, then spec: a status that says Synced without `activatedAt` is a birth that did not end, and is done again. */
-async function writeBirth(
-  acts: ConsumerActs,
-  volumeId: string,
-  who: Who,
-  birth: Birth,
-): Promise<void> {
+async function writeBirth(acts: ConsumerActs, volumeId: string, who: Who, birth: Birth): Promise<void> {
   await acts.volumes.mutateStatus(volumeId, (current) => recordBirth(current, who, birth, acts.now()));
   await acts.volumes.mutate(volumeId, (current) => activated(current, who, birth.capacityBytes, acts.now()));
 }
@@ -155,10 +153,7 @@ type MemberStep = Extract<
   StageStep,
   { kind: 'connect' | 'createGuard' | 'removeLeg' | 'reloadGuard' | 'refreshNamespace' | 'wipeSuperblocks' }
 >;
-type RecordStep = Extract<
-  StageStep,
-  { kind: 'recordBirth' | 'recordStart' | 'recordFormatted' | 'recordExpanded' }
->;
+type RecordStep = Extract<StageStep, { kind: 'recordBirth' | 'recordStart' | 'recordFormatted' | 'recordExpanded' }>;
 
 async function actOnMember(acts: ConsumerActs, volumeId: string, step: MemberStep): Promise<void> {
   const { kernel } = acts;

@@ -98,9 +98,7 @@ function importsOf(snapshot: NodeSnapshot, members: ReadonlySet<string>): readon
         nqn,
         ...name,
         controllers: controllers.map(({ name: controller, state, traddr }) => ({ name: controller, state, traddr })),
-        ...(namespace === undefined
-          ? {}
-          : { namespacePath: namespace.path, namespaceSizeBytes: namespace.sizeBytes }),
+        ...(namespace === undefined ? {} : { namespacePath: namespace.path, namespaceSizeBytes: namespace.sizeBytes }),
         ...(namespace?.uuid === undefined ? {} : { namespaceUUID: namespace.uuid }),
       },
     ];

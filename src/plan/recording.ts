@@ -3,7 +3,11 @@ import type { MeshStorVolume, PartitionStatus, VolumeStatus } from '../api/volum
 import { deriveStatus } from './lifecycle.ts';
 import { refusal, requireStatus } from './owner.ts';
 
-export function findOwnEntry(volume: MeshStorVolume, nodeName: string, partitionUUID: string): PartitionStatus | undefined {
+export function findOwnEntry(
+  volume: MeshStorVolume,
+  nodeName: string,
+  partitionUUID: string,
+): PartitionStatus | undefined {
   const entry = requireStatus(volume).partitions.find((candidate) => candidate.partitionUUID === partitionUUID);
   if (entry !== undefined && entry.nodeID !== nodeName) {
     throw refusal(volume, `partition ${partitionUUID} belongs to node ${entry.nodeID}, not to ${nodeName}`);

@@ -365,7 +365,10 @@ describe('the Node service refuses', () => {
     await expectRefusal(calls().NodeExpandVolume({ ...expand, volumePath: 'a/b' }), 'NOT_FOUND', 'a/b');
     const inverted = { ...expand, capacityRange: { requiredBytes: 2, limitBytes: 1 } };
     await expectRefusal(calls().NodeExpandVolume(inverted), 'INVALID_ARGUMENT', 'limit_bytes');
-    const shared = { ...expand, volumeCapability: { mount: {}, accessMode: { mode: 'MULTI_NODE_MULTI_WRITER' } } } as const;
+    const shared = {
+      ...expand,
+      volumeCapability: { mount: {}, accessMode: { mode: 'MULTI_NODE_MULTI_WRITER' } },
+    } as const;
     await expectRefusal(calls().NodeExpandVolume(shared), 'INVALID_ARGUMENT', 'access_mode');
   });
 

@@ -145,7 +145,7 @@ describe('a volume that is expanded, over fake kernels', () => {
     const { operations } = cluster.role('node1');
     const wanted = { volumeId, volumePath: stagingPath, requiredBytes: 0, limitBytes: 0 };
     const kindOf = (more: object): Promise<unknown> =>
-      operations.expand({ ...wanted, ...more }, limit()).catch((error: { kind: string }) => error.kind);
+      operations.expand({ ...wanted, ...more }, limit()).catch((error: unknown) => (error as { kind: string }).kind);
     expect(await kindOf({})).to.equal(SIZE);
     expect(await kindOf({ volumeId: 'pvc-none' })).to.equal('notFound');
     expect(await kindOf({ volumePath: '/elsewhere' })).to.equal('notFound');

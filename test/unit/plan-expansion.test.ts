@@ -126,7 +126,11 @@ describe('a consumer that grows', () => {
   it('reloads guards over what is seen with its size, then array, filesystem and record in one go', () => {
     const cluster = movedOn();
     const node = cluster.node('node-0');
-    expect(kindsOf(cluster.consumerWorld(node, false))).to.deep.equal(['reloadGuard', 'refreshNamespace', 'reloadGuard']);
+    expect(kindsOf(cluster.consumerWorld(node, false))).to.deep.equal([
+      'reloadGuard',
+      'refreshNamespace',
+      'reloadGuard',
+    ]);
     grow(cluster, { stepsLeft: 3, half: false });
     const world = cluster.consumerWorld(node, false);
     expect(kindsOf(world)).to.deep.equal(['growArray', 'growFilesystem', 'recordExpanded']);

@@ -117,7 +117,10 @@ describe('records of a consumer', () => {
     expect(() => recordBirth(made.volume, who, smaller, LATER)).to.throw(/by now/);
     expect(() => activated(made.volume, who, smaller.capacityBytes, LATER)).to.throw(/by now/);
     refused(() => activated(made.volume, who, made.volume.spec.capacityBytes, LATER), /not all its members/);
-    refused(() => recordBirth(made.volume, who, { ...birth, partitionUUIDs: uuids(made).slice(1) }, LATER), /members of the array/);
+    refused(
+      () => recordBirth(made.volume, who, { ...birth, partitionUUIDs: uuids(made).slice(1) }, LATER),
+      /members of the array/,
+    );
     const status = recordBirth(made.volume, who, birth, LATER)!;
     expect(status.ready).to.equal('2/2');
     const born = activated({ ...made.volume, status }, who, birth.capacityBytes, LATER)!;
