@@ -43,6 +43,8 @@ function createGuard(entry: PartitionStatus, epoch: number, over: GuardOver): Pr
 interface Under {
   readonly path: string;
   readonly namespaceUUID: string;
+  /** Of a namespace: its holder may have grown it, unseen here as yet. */
+  readonly sizeBytes?: number;
 }
 
 /** A guard of this epoch that is there: of use, to be reloaded, or to be made again (only while no array has it). */
@@ -62,7 +64,9 @@ function existingGuard(
     return { ...waiting(entry, 'its holder has restarted under a running array'), isLost: true };
   }
   if (isHealthyGuard(leg) && leg.underPath === under.path) return { kind: 'ready', leg };
-  const { partitionUUID, sizeBytes } = entry;
+  const { partitionUUID } = entry;
+  const isSeenSmaller = under.sizeBytes !== undefined && under.sizeBytes < entry.sizeBytes;
+  const sizeBytes = isSeenSmaller ? leg.sizeBytes : entry.sizeBytes;
   return quickly({ kind: 'reloadGuard', name: leg.name, partitionUUID, sizeBytes, path: under.path });
 }
 
@@ -133,7 +137,9 @@ function remoteWay(
   if (seen.namespacePath === undefined || seen.namespaceUUID === undefined) {
     return waiting(entry, `node ${entry.nodeID} is connected, its namespace is not there yet`);
   }
-  return existingGuard(world, entry, leg, { path: seen.namespacePath, namespaceUUID: seen.namespaceUUID }, over);
+  const { namespacePath: path, namespaceUUID, namespaceSizeBytes } = seen;
+  const size = namespaceSizeBytes === undefined ? {} : { sizeBytes: namespaceSizeBytes };
+  return existingGuard(world, entry, leg, { path, namespaceUUID, ...size }, over);
 }
 
 /** What one member needs next. */

@@ -9,7 +9,7 @@ import { BLOCK, expectRefusal, startHarness, WRITER } from './harness.ts';
 
 const NAME = 'pvc-11111111-2222-4333-8444-555555555555';
 const GROWN = 2 * GIB;
-const WAIT = { deadlineMs: 800 };
+const WAIT = { deadlineMs: 5000 };
 
 describe('ControllerExpandVolume', () => {
   let cluster: FakeCluster;

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import { expanded, recordExpanded, recordGrowable, recordGrown } from '../../src/plan/expansion-records.ts';
+import { wayOf } from '../../src/plan/connections.ts';
 import { expansionProgress } from '../../src/plan/expansion.ts';
 import { planGrow } from '../../src/plan/grow.ts';
 import { planHolder } from '../../src/plan/holding.ts';
@@ -157,6 +158,27 @@ describe('a consumer that grows', () => {
     expect(planGrow({ ...world, array: { ...array, members } })).to.include({ kind: 'wait' });
     const full = { ...world, array: { ...array, sizeBytes: GROWN }, legs: lost };
     expect(planGrow(full), 'nor to the filesystem').to.include({ kind: 'wait' });
+  });
+
+  it('has its lost path back with the size that it had while the new one is not seen', () => {
+    const cluster = movedOn();
+    const node = cluster.node('node-0');
+    const world = cluster.consumerWorld(node, false);
+    const remote = world.imports[0]!.partitionUUID;
+    const legs = world.legs.map((leg) =>
+      leg.partitionUUID === remote ? { ...leg, pathState: 'failed' as const } : leg,
+    );
+    const status = cluster.status;
+    const entry = status.partitions.find(({ partitionUUID }) => partitionUUID === remote)!;
+    const old = legs.find(({ partitionUUID }) => partitionUUID === remote)!.sizeBytes;
+    const sizeOf = (seen: ConsumerWorld): unknown => {
+      const way = wayOf(seen, status, entry);
+      return way.kind === 'steps' ? way.steps.map((step) => ('sizeBytes' in step ? step.sizeBytes : 0)) : way;
+    };
+    expect(entry.sizeBytes).to.be.above(old);
+    expect(sizeOf({ ...world, legs })).to.deep.equal([old]);
+    const imports = world.imports.map((seen) => ({ ...seen, namespaceSizeBytes: entry.sizeBytes }));
+    expect(sizeOf({ ...world, legs, imports })).to.deep.equal([entry.sizeBytes]);
   });
 
   it('leaves alone what is not up here, and is refused what is not its own', () => {
