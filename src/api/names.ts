@@ -106,14 +106,14 @@ export interface LegName {
 
 /** The parts of a leg's dm name; undefined for any other name. */
 export function parseLegName(name: string): LegName | undefined {
-  const match = /^meshstor-([0-9a-f-]{36})-([1-9][0-9]*)$/.exec(name);
+  const match = /^meshstor-([0-9a-f-]{36})-(0|[1-9][0-9]*)$/.exec(name);
   if (match?.[1] === undefined || match[2] === undefined || !isUuid(match[1])) return undefined;
   return { partitionUUID: match[1], epoch: Number(match[2]) };
 }
 
 /** The namespace UUID in a leg's dm uuid; undefined when the uuid is not of that form. */
 export function parseLegDmUuid(uuid: string): string | undefined {
-  const match = /^MESHSTOR-[0-9a-f-]{36}-[1-9][0-9]*-([0-9a-f-]{36})(?:-[0-9a-f]{16})?$/.exec(uuid);
+  const match = /^MESHSTOR-[0-9a-f-]{36}-(?:0|[1-9][0-9]*)-([0-9a-f-]{36})(?:-[0-9a-f]{16})?$/.exec(uuid);
   return match?.[1] !== undefined && isUuid(match[1]) ? match[1] : undefined;
 }
 

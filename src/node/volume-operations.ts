@@ -35,10 +35,9 @@ const USAGE_LIMIT_MS = 5000;
 
 const UNPROBED: FilesystemSeen = { kind: 'unprobed' };
 
+/** Mounted there; of a raw block volume, a bind of its device node: its staging path holds nothing that would tell it from any other path. */
 function isAt(world: ConsumerWorld, volumePath: string): boolean {
-  const isMounted = world.mounts.some(({ mountPoint, isOurs }) => mountPoint === volumePath && isOurs);
-  // Of a raw block volume kubelet names paths of its own.
-  return isMounted || (world.volume.spec.volumeMode === 'Block' && world.array !== undefined);
+  return world.mounts.some(({ mountPoint, isOurs }) => isOurs && mountPoint === volumePath);
 }
 
 function requireExpandable(world: ConsumerWorld, { volumeId, volumePath, ...wanted }: ExpandRequest): void {
@@ -243,8 +242,7 @@ export class VolumeNodeOperations implements NodeOperations {
     const { worlds, kernel } = this.#parts;
     const world = await worlds.cachedConsumer(volumeId, [volumePath]);
     if (world === undefined) throw new DomainError('notFound', `reading usage of ${volumeId}: there is no such volume`);
-    // Of a raw block volume, a bind of its device node: its staging path holds nothing that would tell it from any other path.
-    if (!world.mounts.some(({ mountPoint, isOurs }) => isOurs && mountPoint === volumePath)) {
+    if (!isAt(world, volumePath)) {
       throw new DomainError('notFound', `reading usage of ${volumeId}: it is not mounted at ${volumePath}`);
     }
     signal.throwIfAborted();

@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import type { StageRequest } from '../../src/node/operations.ts';
 import { DATA_OFFSET_BYTES } from '../../src/api/layout.ts';
 import { GIB, MIB } from '../../src/support/units.ts';
-import { InProcessCluster } from './in-process-cluster.ts';
+import { InProcessCluster, publishRequest } from './in-process-cluster.ts';
 
 const VOLUME = 'pvc-0b8a1f9e-2c3d-4e5f-8a7b-6c5d4e3f2a1b';
 const SIZE = 512 * MIB;
@@ -151,5 +151,41 @@ describe('a volume that is expanded, over fake kernels', () => {
     expect(await kindOf({ volumePath: '/elsewhere' })).to.equal('notFound');
     expect(await kindOf({ requiredBytes: SIZE + 1 })).to.equal('outOfRange');
     expect(await kindOf({ limitBytes: SIZE - 1 })).to.equal('outOfRange');
+  }).timeout(30_000);
+
+  it('of a raw block volume is at the path where its device node is, and nowhere else', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1', {}, SIZE, 'Block');
+    const request = await up(volumeId, 'node1', { access: { kind: 'block' } });
+    const { operations } = cluster.role('node1');
+    const at = (volumePath: string): Promise<unknown> =>
+      operations
+        .expand({ volumeId, volumePath, requiredBytes: SIZE, limitBytes: 0 }, limit())
+        .catch((error: unknown) => (error as { kind: string }).kind);
+    const targetPath = '/var/lib/kubelet/plugins/kubernetes.io/csi/volumeDevices/publish/a';
+    expect(await at(targetPath), 'not published yet').to.equal('notFound');
+    await operations.publish(publishRequest(request, targetPath), limit());
+    expect(await at(targetPath)).to.equal(SIZE);
+    expect(await at('/elsewhere')).to.equal('notFound');
+    expect(await at(request.stagingPath), 'where nothing is mounted').to.equal('notFound');
+  }).timeout(30_000);
+
+  it('lost its node between two pieces of work: what it left over the partition is taken away', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1');
+    await up(volumeId, 'node1');
+    const { faults } = cluster.fake('node1');
+    const { kernel } = cluster.fake('node1');
+    const windows = async () => (await kernel.dmDevices('meshstor-')).filter(({ name }) => name.endsWith('-0'));
+    faults.reset();
+    // After the resize and the creation of the device that maps what was added.
+    faults.killBefore(4);
+    const call = expand(volumeId);
+    await cluster.until('the process is killed', () => faults.changes.some((change) => change.startsWith('createDm')));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    cluster.restart('node1');
+    expect(await windows(), 'left over').to.have.length(1);
+    expect((await call).spec.capacityBytes).to.equal(GROWN);
+    expect(await windows()).to.deep.equal([]);
+    await cluster.until('the phase is Synced', () => cluster.volume(volumeId)?.status?.phase === 'Synced');
+    expect(await arrayBytes('node1')).to.equal(GROWN);
   }).timeout(30_000);
 });

@@ -7,7 +7,7 @@ import { startController } from '../../src/controller/controller.ts';
 import type { Controller } from '../../src/controller/controller.ts';
 import type { MeshStorNodeDevice } from '../../src/api/node-device.ts';
 import { volumeIdFor } from '../../src/api/names.ts';
-import type { MeshStorVolume } from '../../src/api/volume.ts';
+import type { MeshStorVolume, VolumeMode } from '../../src/api/volume.ts';
 import { WorkQueue, systemClock } from '../../src/kube/index.ts';
 import { countConnects, countSteps, showNodeMetrics } from '../../src/main/node-metrics.ts';
 import type { OnStep, StepDone } from '../../src/node/converge.ts';
@@ -186,8 +186,9 @@ export class InProcessCluster {
     consumer: string,
     parameters: Partial<ClassParameters> = {},
     sizeBytes = 512 * MIB,
+    volumeMode: VolumeMode = 'Filesystem',
   ): Promise<string> {
-    const request = newVolume(name, consumer, { parameters, requiredBytes: sizeBytes });
+    const request = newVolume(name, consumer, { parameters, requiredBytes: sizeBytes, volumeMode });
     return (await this.controller.operations.createVolume(request)).metadata.name;
   }
 
