@@ -94,6 +94,8 @@ export const TOOLS: Readonly<Record<string, ToolNeed>> = {
     why: 'it formats volumes, and must know the features bigtime and inobtcount',
     debianPackage: 'xfsprogs',
   },
+  xfs_growfs: { severity: 'warning', why: 'volumes with fstype xfs cannot be expanded', debianPackage: 'xfsprogs' },
+  resize2fs: { severity: 'warning', why: 'volumes with fstype ext4 cannot be expanded', debianPackage: 'e2fsprogs' },
   'mkfs.ext4': { severity: 'warning', why: 'volumes with fstype ext4 cannot be formatted', debianPackage: 'e2fsprogs' },
   blkid: {
     severity: 'fatal',

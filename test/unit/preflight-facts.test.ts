@@ -91,6 +91,8 @@ describe('preflight facts', () => {
       'mkfs.xfs': { version: '6.1.0' },
       'mkfs.ext4': { version: '1.47.0' },
       blkid: {},
+      xfs_growfs: {},
+      resize2fs: {},
     });
   });
 
@@ -152,7 +154,8 @@ describe('preflight facts', () => {
       ),
       'proc/self/mounts': 'configfs /sys/kernel/config configfs rw 0 0\n',
     });
-    const versions = { mdadm: 'v4.3', 'mkfs.xfs': '6.6.0', 'mkfs.ext4': '1.47.0', blkid: '2.40' };
+    const formats = { 'mkfs.xfs': '6.6.0', 'mkfs.ext4': '1.47.0', xfs_growfs: '6.6.0', resize2fs: '1.47.0' };
+    const versions = { mdadm: 'v4.3', blkid: '2.40', ...formats };
     let json = '';
     const code = await runDoctor({ output: 'json', hostRoot: root }, (text) => (json += text), sources(versions));
     const report = JSON.parse(json) as { fit: boolean; findings: { id: string; severity: string }[] };
