@@ -21,6 +21,8 @@ export interface HolderActs {
   readonly me: NodeIdentity;
   readonly now: () => string;
   readonly log: Log;
+  /** By PARTUUID: up to which byte what an expansion adds has been zeroed by this process. */
+  readonly zeroedTo: Map<string, number>;
 }
 
 /** Progress of a long zeroing is logged at most this often. */
@@ -31,6 +33,15 @@ const ZERO_PIECE_BYTES = 256 * MIB;
 /** Partitions zeroed at once on this node; more would keep grants and revocations from the pool. */
 const ZEROINGS = new Semaphore(2);
 
+/**
+ * One turn of zeroing under a volume that is served: meanwhile nobody is fenced and no path is given back, as all work on a volume
+ * is done one after the other.
+ */
+const ZERO_TURN_MS = 2000;
+const TURN_PIECE_BYTES = 64 * MIB;
+/** Turns at once; of their own, as a birth keeps its place for as long as it takes. */
+const TURNS = new Semaphore(2);
+
 interface ZeroWanted {
   readonly partitionUUID: string;
   /** The partition. */
@@ -38,19 +49,31 @@ interface ZeroWanted {
   readonly sizeBytes: number;
 }
 
-/** Zeroes a device that lies on the partition, from its first byte to its last. */
-async function zeroDevice(acts: HolderActs, device: string, wanted: ZeroWanted): Promise<void> {
+interface Pace {
+  readonly pieceBytes: number;
+  readonly among: Semaphore;
+  readonly limitMs: number;
+}
+
+const AT_BIRTH: Pace = { pieceBytes: ZERO_PIECE_BYTES, among: ZEROINGS, limitMs: Number.POSITIVE_INFINITY };
+const ONE_TURN: Pace = { pieceBytes: TURN_PIECE_BYTES, among: TURNS, limitMs: ZERO_TURN_MS };
+
+/** Zeroes a device that lies on the partition from its first byte on, to its last one or to the piece in which time is up. Says how far. */
+async function zeroDevice(acts: HolderActs, device: string, wanted: ZeroWanted, pace: Pace): Promise<number> {
   const { kernel, log } = acts;
   const { partitionUUID, path, sizeBytes } = wanted;
   const disk = (await kernel.nvmeNamespaces()).find((namespace) =>
     namespace.partitions.some((partition) => partition.path === path),
   );
   const promisesZeroes = disk !== undefined && (await kernel.identifyController(disk.path)).writeZeroes;
-  await ZEROINGS.run(async () => {
+  return pace.among.run(async () => {
+    const deadline = performance.now() + pace.limitMs;
     let reportedBytes = 0;
-    for (let doneBytes = 0; doneBytes < sizeBytes; doneBytes += ZERO_PIECE_BYTES) {
-      const piece = { startBytes: doneBytes, sizeBytes: Math.min(ZERO_PIECE_BYTES, sizeBytes - doneBytes) };
+    for (let doneBytes = 0; ;) {
+      const piece = { startBytes: doneBytes, sizeBytes: Math.min(pace.pieceBytes, sizeBytes - doneBytes) };
       await kernel.zeroRange(device, piece, promisesZeroes ? 'sample' : 'full');
+      doneBytes += piece.sizeBytes;
+      if (doneBytes >= sizeBytes || performance.now() > deadline) return doneBytes;
       if (doneBytes - reportedBytes < PROGRESS_EVERY_BYTES) continue;
       reportedBytes = doneBytes;
       log.info('zeroing a partition', { partitionUUID, doneBytes, sizeBytes });
@@ -74,7 +97,8 @@ async function zeroGrowth(acts: HolderActs, step: Extract<HolderStep, { kind: 'z
   await kernel.createDm(name, uuid, windowTable(path, startBytes, sizeBytes));
   try {
     await verifyLocalLeg(kernel, name, partitionUUID);
-    await zeroDevice(acts, `/dev/mapper/${name}`, step);
+    const doneBytes = await zeroDevice(acts, `/dev/mapper/${name}`, step, ONE_TURN);
+    acts.zeroedTo.set(partitionUUID, startBytes + doneBytes);
   } finally {
     await removeLeg(kernel, name);
   }
@@ -143,9 +167,10 @@ async function actGrowth(acts: HolderActs, volumeId: string, step: GrowthStep): 
       await requirePartition(kernel, step.path, partitionUUID);
       return kernel.reloadDm(step.name, claimTable(step.path, step.sizeBytes));
     case 'recordGrown':
-      return write(acts, volumeId, (current, now) =>
+      await write(acts, volumeId, (current, now) =>
         recordGrown(current, me.nodeName, partitionUUID, step.sizeBytes, now),
       );
+      acts.zeroedTo.delete(partitionUUID);
   }
 }
 
@@ -158,7 +183,8 @@ export async function actHolderStep(acts: HolderActs, volumeId: string, step: Ho
       return createPartition(acts, step);
     case 'zeroPartition':
       await requirePartition(kernel, step.path, step.partitionUUID);
-      return zeroDevice(acts, step.path, step);
+      await zeroDevice(acts, step.path, step, AT_BIRTH);
+      return;
     case 'recordCreated':
       return write(acts, volumeId, (current, now) => recordCreated(current, me.nodeName, step.partitionUUID, now));
     case 'recordImpossible':

@@ -91,6 +91,7 @@ class Node implements RunningNode {
   readonly #ownNode: OwnNode;
   /** Volumes that concerned this node when they were last heard of. */
   readonly #mine = new Set<string>();
+  readonly #zeroedTo = new Map<string, number>();
   #pass: Promise<void> | undefined;
   #publishing: Promise<void> | undefined;
   #publishAgain = false;
@@ -118,7 +119,7 @@ class Node implements RunningNode {
     const worlds = new VolumeWorlds({ ...parts, processes, look: this.#look, holderView: () => this.#holderView() });
     const pause = (limitMs: number): Promise<void> => this.#wakeups.next(this.#wakeups.mark, limitMs);
     const fatalFindings = (): Promise<string> => parts.preflight.fatalFindings();
-    const acts = { kernel, tools, volumes, me, now, log, pause };
+    const acts = { kernel, tools, volumes, me, now, log, pause, zeroedTo: this.#zeroedTo };
     const operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings });
     this.operations = operations;
     const mender = new VolumeMender({ worlds, acts, around, volumes, dropGraceMs: parts.dropGraceMs });
@@ -163,7 +164,7 @@ class Node implements RunningNode {
   #holderView(): ReturnType<ConstructorParameters<typeof VolumeWorlds>[0]['holderView']> {
     const annotatedDrives = this.#inventory.annotatedDrives();
     const { listensOnRdma } = this.#ports;
-    return { me: this.#parts.me, policy: this.#policy(), annotatedDrives, listensOnRdma };
+    return { me: this.#parts.me, policy: this.#policy(), annotatedDrives, listensOnRdma, zeroedTo: this.#zeroedTo };
   }
 
   #policy(): DrivePolicy {

@@ -221,6 +221,7 @@ export interface HolderView {
   /** Keys (`driveKey`) of drives whose object carries the allowing annotation. */
   readonly annotatedDrives: ReadonlySet<string>;
   readonly listensOnRdma: boolean;
+  readonly zeroedTo: ReadonlyMap<string, number>;
 }
 
 /** `withStamps`: read the members' stamps too, which a decision needs and a look for work does not. */
@@ -241,6 +242,7 @@ export async function observeHolder(
     legs: legsOf(snapshot, members),
     exports: exportsOf(snapshot, members),
     portIds: view.listensOnRdma ? { tcp: NVMET_TCP_PORT_ID, rdma: NVMET_RDMA_PORT_ID } : { tcp: NVMET_TCP_PORT_ID },
+    zeroedTo: Object.fromEntries([...view.zeroedTo].filter(([partitionUUID]) => members.has(partitionUUID))),
     ...(array === undefined ? {} : { array: arrayOf(array, snapshot) }),
   };
 }

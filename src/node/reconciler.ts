@@ -100,8 +100,14 @@ export class NodeVolumeReconciler {
   async #hold(volumeId: string): Promise<Wait | undefined> {
     const { worlds, acts, around, volumes } = this.#parts;
     const onRefusal = leaveCondition(volumes, volumeId, acts.now);
-    const plan = (): ReturnType<VolumeWorlds['planHolding']> => worlds.planHolding(volumeId);
-    const act = (step: HolderStep): Promise<void> => actHolderStep(acts, volumeId, step);
+    let isTurnOver = false;
+    const plan = (): ReturnType<VolumeWorlds['planHolding']> =>
+      isTurnOver ? Promise.resolve({ kind: 'wait', reason: 'zeroing goes on' }) : worlds.planHolding(volumeId);
+    const act = async (step: HolderStep): Promise<void> => {
+      await actHolderStep(acts, volumeId, step);
+      const isZeroing = step.kind === 'zeroGrowth';
+      isTurnOver = isZeroing && (acts.zeroedTo.get(step.partitionUUID) ?? 0) < step.startBytes + step.sizeBytes;
+    };
     const memberOf = (step: HolderStep): string =>
       nameOfMember(partitionOfHolderStep(step), volumes.get(volumeId)?.status?.partitions ?? []);
     const reason = await convergeOnce({ name: 'hold', volumeId, plan, act, onRefusal, memberOf }, around);

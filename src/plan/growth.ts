@@ -1,6 +1,7 @@
 /**
  * What a holder does for a wish to grow: it says how far its partition can grow in place, and once all members can, grows it,
- * zeroes what came in, and records the new size (SPEC §7.12, §9). Until that record the range counts as somebody's old data.
+ * zeroes what came in, and records the new size (SPEC §7.12, §9). Until that record the range counts as somebody's old data, but
+ * for what this very process has zeroed: much is zeroed in turns, so that fencing and mending get theirs in between.
  */
 import { legNameFor } from '../api/names.ts';
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
@@ -64,10 +65,12 @@ function growSteps(
   const { partitionUUID, diskPath, path } = partition;
   const resize: readonly HolderStep[] =
     partition.sizeBytes < sizeBytes ? [{ kind: 'growPartition', partitionUUID, diskPath, sizeBytes }] : [];
-  const added = { startBytes: entry.sizeBytes, sizeBytes: sizeBytes - entry.sizeBytes };
+  const startBytes = Math.max(entry.sizeBytes, world.zeroedTo?.[partitionUUID] ?? 0);
+  if (startBytes < sizeBytes) {
+    return [...resize, { kind: 'zeroGrowth', partitionUUID, path, startBytes, sizeBytes: sizeBytes - startBytes }];
+  }
   return [
     ...resize,
-    { kind: 'zeroGrowth', partitionUUID, path, ...added },
     ...claimGrowth(world, status, partition, sizeBytes),
     { kind: 'recordGrown', partitionUUID, sizeBytes },
   ];

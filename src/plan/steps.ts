@@ -77,7 +77,7 @@ export type HolderStep =
       readonly diskPath: string;
       readonly sizeBytes: number;
     }
-  /** Only what was added: in front of it is data. */
+  /** Only what was added: in front of it is data. One turn of it, as far as time allows. */
   | {
       readonly kind: 'zeroGrowth';
       readonly partitionUUID: string;

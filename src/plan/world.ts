@@ -155,6 +155,8 @@ export interface HolderWorld {
   readonly array?: ArraySeen;
   /** Port ids by transport that this node listens on. */
   readonly portIds: { readonly tcp: number; readonly rdma?: number };
+  /** By PARTUUID: up to which byte of the partition this process has zeroed what an expansion adds. Lost with it. */
+  readonly zeroedTo?: Readonly<Record<string, number>>;
 }
 
 export interface StagingWanted {

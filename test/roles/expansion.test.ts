@@ -153,6 +153,30 @@ describe('a volume that is expanded, over fake kernels', () => {
     expect(await kindOf({ limitBytes: SIZE - 1 })).to.equal('outOfRange');
   }).timeout(30_000);
 
+  it('is zeroed in turns: whatever else the volume needs of its node gets done in between', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1');
+    const request = await up(volumeId, 'node1');
+    await plantBehind(volumeId);
+    const { kernel } = cluster.fake('node1');
+    const pieces: number[] = [];
+    const zeroRange = kernel.zeroRange.bind(kernel);
+    // A drive so slow that one piece takes more than a turn.
+    kernel.zeroRange = async (path, range, check) => {
+      pieces.push(range.sizeBytes);
+      await new Promise((resolve) => setTimeout(resolve, 2100));
+      return zeroRange(path, range, check);
+    };
+    const call = expand(volumeId, SIZE + 128 * MIB);
+    await cluster.until('it is being zeroed', () => pieces.length > 0);
+    await cluster.role('node1').operations.stage(request, limit());
+    expect(pieces, 'answered before the second turn').to.have.length(1);
+    expect((await call).spec.capacityBytes).to.equal(SIZE + 128 * MIB);
+    expect(pieces, 'nothing twice').to.deep.equal([64 * MIB, 64 * MIB]);
+    await cluster.until('the phase is Synced', () => cluster.volume(volumeId)?.status?.phase === 'Synced');
+    const added = Buffer.from(await kernel.readBytes('/dev/md127', SIZE + 100 * MIB, 4096));
+    expect(added.every((byte) => byte === 0)).to.equal(true);
+  }).timeout(30_000);
+
   it('of a raw block volume is at the path where its device node is, and nowhere else', async () => {
     const volumeId = await cluster.create(VOLUME, 'node1', {}, SIZE, 'Block');
     const request = await up(volumeId, 'node1', { access: { kind: 'block' } });

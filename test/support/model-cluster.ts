@@ -53,6 +53,7 @@ export class ModelCluster {
       mounts: [],
       shutDown: false,
       roomBytes: 2048 * MIB,
+      zeroedTo: new Map(),
     }));
     this.volume = newVolume(shape);
   }
@@ -138,6 +139,7 @@ export class ModelCluster {
     }
     for (const partition of node.partitions.values()) if (partition.unflushed === true) partition.shaky = true;
     node.bootCount += 1;
+    node.zeroedTo.clear();
     node.legs = [];
     node.exports = [];
     node.imports = [];
@@ -332,6 +334,7 @@ export class ModelCluster {
       partitions: this.#localPartitions(node),
       legs: this.#ordered(node.legs),
       exports: this.#ordered(node.exports),
+      zeroedTo: Object.fromEntries(node.zeroedTo),
       portIds: { tcp: 4420 },
       ...this.#arraySeen(node),
     };

@@ -15,7 +15,8 @@ import {
 import { deriveStatus } from '../../src/plan/lifecycle.ts';
 import type { HolderStep, StageStep } from '../../src/plan/steps.ts';
 import { isHealthyGuard } from '../../src/plan/view.ts';
-import type { ModelCluster, ModelNode } from './model-cluster.ts';
+import { MIB } from '../../src/support/units.ts';
+import type { ModelCluster, ModelNode, ModelPartition } from './model-cluster.ts';
 import { NOW } from './model-cluster.ts';
 import { Away, must, record, whoOf } from './model-rules.ts';
 
@@ -55,6 +56,18 @@ type GrowthStep = Extract<
   { kind: 'recordGrowable' | 'growPartition' | 'zeroGrowth' | 'growClaim' | 'recordGrown' }
 >;
 
+const TURN_BYTES = 300 * MIB;
+
+function zeroOneTurn(
+  node: ModelNode,
+  partition: ModelPartition,
+  { startBytes, sizeBytes }: Extract<HolderStep, { kind: 'zeroGrowth' }>,
+): void {
+  const end = startBytes + Math.min(sizeBytes, TURN_BYTES);
+  partition.zeroedBytes = Math.max(partition.zeroedBytes, end);
+  node.zeroedTo.set(partition.partitionUUID, end);
+}
+
 export function applyGrowthStep(cluster: ModelCluster, node: ModelNode, step: GrowthStep): void {
   const partition = cluster.mustPartition(step.partitionUUID);
   const members = cluster.status.partitions.map(({ nodeID }) => cluster.node(nodeID));
@@ -79,7 +92,7 @@ export function applyGrowthStep(cluster: ModelCluster, node: ModelNode, step: Gr
       );
       must(step.startBytes <= partition.zeroedBytes, 'no gap is left between what is zeroed');
       must(step.startBytes + step.sizeBytes <= partition.sizeBytes, 'only the partition is zeroed');
-      partition.zeroedBytes = Math.max(partition.zeroedBytes, step.startBytes + step.sizeBytes);
+      zeroOneTurn(node, partition, step);
       return;
     case 'growClaim':
       must(step.sizeBytes <= partition.sizeBytes, 'a claim is not larger than its partition');

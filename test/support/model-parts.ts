@@ -59,4 +59,6 @@ export interface ModelNode {
   shutDown: boolean;
   /** The largest size that a partition of this node can have in its place. */
   roomBytes: number;
+  /** What its process remembers of what it has zeroed for an expansion. */
+  readonly zeroedTo: Map<string, number>;
 }

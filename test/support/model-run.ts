@@ -140,6 +140,8 @@ export function holdAll(cluster: ModelCluster, life: Life = forever()): void {
       );
     }
   });
+  if (life.stepsLeft < 0 || (life.half && life.stepsLeft === 0))
+    for (const node of cluster.nodes) node.zeroedTo.clear();
 }
 
 /** What a node does for a volume that was taken from it. */

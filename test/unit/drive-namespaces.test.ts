@@ -88,6 +88,7 @@ async function holderDrives(inventory: Inventory, drives: readonly DriveSeen[]):
     policy: NOTHING_ALLOWED,
     annotatedDrives: inventory.annotatedDrives(),
     listensOnRdma: false,
+    zeroedTo: new Map(),
   };
   const { kernel } = new FakeNode({ name: 'node1', fabric: new FakeFabric(), addresses: ['10.0.0.1'] });
   const seen = await observeHolder(kernel, snapshot, cluster.volume, view, false);

@@ -5,6 +5,7 @@ import { expansionProgress } from '../../src/plan/expansion.ts';
 import { planGrow } from '../../src/plan/grow.ts';
 import { planHolder } from '../../src/plan/holding.ts';
 import type { ConsumerWorld } from '../../src/plan/world.ts';
+import { DATA_OFFSET_BYTES } from '../../src/api/layout.ts';
 import { MIB } from '../../src/support/units.ts';
 import { ModelCluster, NOW } from '../support/model-cluster.ts';
 import { advance, wish } from '../support/model-growth.ts';
@@ -91,6 +92,25 @@ describe('a holder that grows', () => {
     cluster.delete();
     const deleting = { ...world, volume: cluster.volume, partitions };
     expect(planHolder(deleting)).to.deep.equal({ kind: 'steps', steps: resize });
+  });
+
+  it('goes on with the zeroing where this process has stopped, and begins anew in another one', () => {
+    const cluster = staged();
+    wish(cluster, GROWN);
+    holdAll(cluster);
+    const holder = cluster.node('node-0');
+    const [entry] = cluster.status.partitions.filter(({ nodeID }) => nodeID === 'node-0');
+    const { partitionUUID = '', sizeBytes = 0 } = entry ?? {};
+    cluster.mustPartition(partitionUUID).sizeBytes = GROWN + DATA_OFFSET_BYTES;
+    const planned = (zeroedTo: Readonly<Record<string, number>>): unknown => {
+      const plan = planHolder({ ...cluster.holderWorld(holder), zeroedTo });
+      return plan.kind === 'steps'
+        ? plan.steps.map((step) => [step.kind, 'startBytes' in step && step.startBytes])
+        : plan;
+    };
+    expect(planned({})).to.deep.equal([['zeroGrowth', sizeBytes]]);
+    expect(planned({ [partitionUUID]: sizeBytes + MIB })).to.deep.equal([['zeroGrowth', sizeBytes + MIB]]);
+    expect(planned({ [partitionUUID]: GROWN + DATA_OFFSET_BYTES })).to.deep.equal([['recordGrown', false]]);
   });
 
   it('cannot on a drive that must not be used, and waits for one that cannot be read', () => {
