@@ -37,7 +37,11 @@ export const WAIT_MS = 1000;
 /** They change nothing that another node or a later start goes by. */
 const WITHOUT_RECORD: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>(['connect', 'reloadGuard']);
 /** Reaching a member: fails for as long as its holder or drive is away, maybe for days, and is nothing to raise an alarm for each time. */
-const REACHING: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>(['connect', 'createGuard']);
+const REACHING: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>([
+  'connect',
+  'refreshNamespace',
+  'createGuard',
+]);
 /** What rests a while when it failed. */
 const TRIED: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>([...REACHING, 'addMember']);
 

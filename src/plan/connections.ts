@@ -47,6 +47,19 @@ interface Under {
   readonly sizeBytes?: number;
 }
 
+/** A guard that is not there. A namespace that has not been seen with its size yet is asked for it first: dm takes no table that is too large. */
+function guardSteps(
+  entry: PartitionStatus,
+  epoch: number,
+  over: GuardOver,
+  seenBytes: number | undefined,
+): readonly PreparationStep[] {
+  const create = createGuard(entry, epoch, over);
+  const { partitionUUID, sizeBytes } = entry;
+  if (!('nqn' in over) || seenBytes === undefined || seenBytes >= sizeBytes) return [create];
+  return [{ kind: 'refreshNamespace', partitionUUID, sizeBytes, ...over }, create];
+}
+
 /** A guard of this epoch that is there: of use, to be reloaded, or to be made again (only while no array has it). */
 function existingGuard(
   world: ConsumerWorld,
@@ -55,12 +68,13 @@ function existingGuard(
   under: Under,
   over: GuardOver,
 ): MemberWay {
-  const again = createGuard(entry, leg.epoch, over);
+  const again = guardSteps(entry, leg.epoch, over, under.sizeBytes);
   const remove: PreparationStep = { kind: 'removeLeg', name: leg.name };
+  const remake: MemberWay = { kind: 'steps', steps: [remove, ...again], quick: again.length === 1 };
   if (leg.kind === 'linear') return waiting(entry, `its holder has not removed the claim ${leg.name} yet`);
-  if (leg.kind === 'empty') return quickly(remove, again);
+  if (leg.kind === 'empty') return remake;
   if (leg.namespaceUUID !== under.namespaceUUID) {
-    if (world.array === undefined) return quickly(remove, again);
+    if (world.array === undefined) return remake;
     return { ...waiting(entry, 'its holder has restarted under a running array'), isLost: true };
   }
   if (isHealthyGuard(leg) && leg.underPath === under.path) return { kind: 'ready', leg };
@@ -132,8 +146,10 @@ function remoteWay(
     };
   }
   if (!isConnected(seen)) return waiting(entry, `the connection to node ${entry.nodeID} is being made again`);
-  if (leg === undefined)
-    return { kind: 'steps', steps: [createGuard(entry, epoch, over)], quick: seen.namespacePath !== undefined };
+  if (leg === undefined) {
+    const steps = guardSteps(entry, epoch, over, seen.namespaceSizeBytes);
+    return { kind: 'steps', steps, quick: seen.namespacePath !== undefined && steps.length === 1 };
+  }
   if (seen.namespacePath === undefined || seen.namespaceUUID === undefined) {
     return waiting(entry, `node ${entry.nodeID} is connected, its namespace is not there yet`);
   }

@@ -201,6 +201,24 @@ describe('a consumer that grows', () => {
     expect(sizeOf({ ...world, legs, imports })).to.deep.equal([entry.sizeBytes]);
   });
 
+  it('asks for the new size before it makes a guard over a connection that is older than the growth', () => {
+    const cluster = movedOn();
+    const { array: _array, ...world } = cluster.consumerWorld(cluster.node('node-0'), false);
+    const remote = world.imports[0]!.partitionUUID;
+    const entry = cluster.status.partitions.find(({ partitionUUID }) => partitionUUID === remote)!;
+    const kindsFor = (seen: ConsumerWorld): unknown => {
+      const way = wayOf(seen, cluster.status, entry);
+      return way.kind === 'steps' ? [...way.steps.map(({ kind }) => kind), way.quick] : way;
+    };
+    const legs = world.legs.filter(({ partitionUUID }) => partitionUUID !== remote);
+    expect(kindsFor({ ...world, legs })).to.deep.equal(['refreshNamespace', 'createGuard', false]);
+    const empty = world.legs.map((leg) => (leg.partitionUUID === remote ? { ...leg, kind: 'empty' as const } : leg));
+    const again = ['removeLeg', 'refreshNamespace', 'createGuard', false];
+    expect(kindsFor({ ...world, legs: empty })).to.deep.equal(again);
+    const imports = world.imports.map((seen) => ({ ...seen, namespaceSizeBytes: entry.sizeBytes }));
+    expect(kindsFor({ ...world, legs, imports })).to.deep.equal(['createGuard', true]);
+  });
+
   it('leaves alone what is not up here, and is refused what is not its own', () => {
     const cluster = movedOn();
     const world = cluster.consumerWorld(cluster.node('node-0'), false);
