@@ -2,9 +2,8 @@
  * The roles of the sidecars on a real API server: the real csi-provisioner and csi-attacher, with the arguments of the chart's pod and
  * its rules, before the program's own controller; every verb is left out once.
  *
- * Two sidecars are not shown here. csi-resizer ends at its start while the driver advertises no expansion, so the chart leaves it
- * out by default, and nothing of its role can be asked for. The health monitor is not among the pinned tools
- * (`test/kube/tools`); its role was read from its code.
+ * Two sidecars are not shown here; their roles were read from their code. csi-resizer needs holders that answer a wish to grow, and no
+ * node runs here. The health monitor is not among the pinned tools (`test/kube/tools`).
  */
 import { randomUUID } from 'node:crypto';
 import { expect } from 'chai';
