@@ -1,11 +1,12 @@
 /** One volume's life under Kubernetes, from its claim to nothing left, told by moments that watches show. */
 import type { Cluster } from '../cluster.ts';
-import { MIB } from '../../../src/support/units.ts';
+import { formatBytes, MIB } from '../../../src/support/units.ts';
 import type { KubernetesDeployment } from './deployment.ts';
-import { CLAIMS, PODS, claimObject, podObject } from './objects.ts';
+import { CLAIMS, PODS, VOLUMES, claimObject, podObject } from './objects.ts';
 import type { Kind } from './objects.ts';
 import type { Moments } from './moments.ts';
 import type { Pod } from './pod.ts';
+import { bytesOf } from './quantity.ts';
 import type { Times } from './times.ts';
 import { waitFor } from './wait-for.ts';
 
@@ -58,7 +59,9 @@ export class Life {
     const writer = await this.#running(`${claim}-writer`);
     const pv = String((await api.get(`${CLAIMS}/${claim}`)).spec['volumeName']);
     const written = await this.#write(writer);
-    await this.#checkStats(writer);
+    const asked = this.#kind.sizeMiB * MIB;
+    await this.#checkStats(writer, asked);
+    if (this.#kind.grows) await this.#grow(writer, pv, 2 * asked);
     await whileUsed();
     const users = [writer];
     if (this.#kind.moves) users.push(await this.#move(writer, pv, written));
@@ -146,9 +149,25 @@ export class Life {
     return this.#kind.volumeMode === 'Block';
   }
 
-  async #checkStats({ node, uid }: Running): Promise<void> {
+  /** csi-resizer takes what the claim asks for to the driver, kubelet then tells the node. */
+  async #grow(writer: Running, pv: string, bytes: number): Promise<void> {
+    const { deployment, times } = this.#parts;
+    const startedAt = performance.now();
+    const more = { spec: { resources: { requests: { storage: `${bytes / MIB}Mi` } } } };
+    await deployment.api.patch(`${CLAIMS}/${this.#claim}`, more);
+    await waitFor(`${pv} to have ${formatBytes(bytes)}`, LIMIT_MS, async () => {
+      deployment.check();
+      const { capacity } = (await deployment.api.get(`${VOLUMES}/${pv}`)).spec as { capacity?: { storage?: string } };
+      return bytesOf(capacity?.storage ?? '0') === bytes ? true : undefined;
+    });
+    const served = await deployment.agent(writer.node).expand(writer.uid, bytes);
+    if (served !== bytes) throw new Error(`${pv}: node ${writer.node} serves ${served} bytes of ${bytes}`);
+    times.record('claim: asks for more → served on the node', performance.now() - startedAt);
+    await this.#checkStats(writer, bytes);
+  }
+
+  async #checkStats({ node, uid }: Running, asked: number): Promise<void> {
     const stats = await this.#parts.deployment.agent(node).stats(uid);
-    const asked = this.#kind.sizeMiB * MIB;
     const { totalBytes, usedBytes, abnormal, message } = stats;
     // Filesystems keep some of the device for themselves.
     const isRight = this.#isBlock ? totalBytes === asked : totalBytes > asked * 0.8 && usedBytes >= DATA_MIB * MIB;

@@ -65,6 +65,10 @@ export class NodeAgent {
     return this.#driver.stats(podUid);
   }
 
+  expand(podUid: string, bytes: number): Promise<number> {
+    return this.#driver.expand(podUid, bytes);
+  }
+
   async join(): Promise<void> {
     await this.#node.join();
     this.#run(() => this.#node.keep(this.#end.signal));

@@ -26,6 +26,8 @@ export interface Kind {
   readonly isImmediate: boolean;
   /** A second pod on another node reads what the first has written. */
   readonly moves: boolean;
+  /** Its claim asks for twice as much while the first pod uses it. */
+  readonly grows: boolean;
 }
 
 const XFS: Kind = {
@@ -36,6 +38,7 @@ const XFS: Kind = {
   sizeMiB: 512,
   isImmediate: false,
   moves: true,
+  grows: false,
 };
 
 /** Of which there can be many: bound, written, deleted. */
@@ -51,10 +54,10 @@ export const ONE_POD: Kind = {
 
 /** One of each, in the order of their first lives. */
 export const KINDS: readonly Kind[] = [
-  XFS,
+  { ...XFS, title: 'xfs that grows', grows: true },
   { ...XFS, title: 'ext4, bound immediately', storageClass: EXT4_IMMEDIATE, isImmediate: true },
   ONE_POD,
-  { ...XFS, title: 'raw block', volumeMode: 'Block' },
+  { ...XFS, title: 'raw block that grows', volumeMode: 'Block', grows: true },
 ];
 
 /** Classes that the chart does not have. */

@@ -154,6 +154,17 @@ export class VolumeManager {
     };
   }
 
+  /** Once the PersistentVolume has more than its claim: for raw block, too, by the path where it is published. */
+  async expand(podUid: string, requiredBytes: number): Promise<number> {
+    const carried = this.#carried.get(podUid);
+    if (carried?.isThere !== true) throw new Error(`pod ${podUid} has no volume`);
+    const { handle, paths, capability } = carried;
+    const where = { volumeId: handle, volumePath: paths.targetPath, stagingTargetPath: paths.stagingPath };
+    const request = { ...where, capacityRange: { requiredBytes }, volumeCapability: capability };
+    const { capacityBytes } = await this.#parts.csi.node.NodeExpandVolume(request, { deadlineMs: CALL_MS });
+    return Number(capacityBytes);
+  }
+
   async keepStats(signal: AbortSignal): Promise<void> {
     for (let at = Date.now(); !signal.aborted; await sleep(LOOK_MS)) {
       if (Date.now() - at < STATS_MS) continue;
