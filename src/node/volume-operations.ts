@@ -145,9 +145,15 @@ export class VolumeNodeOperations implements NodeOperations {
     }
   }
 
-  /** Rounds without waiting: array and filesystem take what the volume's capacity has gained. Says what it waits for. */
+  /**
+   * Rounds without waiting: array and filesystem take what the volume's capacity has gained. Says what it waits for. A glance first, as
+   * when a volume is mended: a member that is away holds an expansion up for days, and nothing is asked of the API for it.
+   */
   async growOnce(volumeId: string): Promise<string | undefined> {
     if (!this.#mayHaveGrown(volumeId)) return undefined;
+    const glance = await this.#parts.worlds.reported(volumeId);
+    const seen = glance === undefined ? undefined : planGrow(glance);
+    if (seen?.kind === 'wait') return seen.reason;
     const { operation } = this.#growing(volumeId, () => undefined);
     return convergeOnce(operation, this.#parts.around);
   }
