@@ -2,7 +2,8 @@
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 import type { IConversionOptions, Method, Type } from 'protobufjs';
 // Without the parser, which only the generation needs: a role serves half a second of a slow machine earlier.
-import { Root } from 'protobufjs/light.js';
+// Whole: Node does not see the names that this CommonJS module exports.
+import protobuf from 'protobufjs/light.js';
 import { CSI_DESCRIPTOR } from './generated/descriptor.ts';
 
 export type CsiServiceName = 'Controller' | 'Identity' | 'Node';
@@ -10,11 +11,11 @@ export type CsiServiceName = 'Controller' | 'Identity' | 'Node';
 /** Of int64, enums and fields that were not sent. The flags of scripts/generate-proto.mjs say the same. */
 const CONVERSION: IConversionOptions = { longs: String, enums: String, defaults: true, oneofs: true };
 
-let root: Root | undefined;
+let root: protobuf.Root | undefined;
 
 /** Messages are made ready when the first of them is read or written. Throws for a service that is not served. */
 export function csiService(name: CsiServiceName): ServiceDefinition {
-  root ??= Root.fromJSON(CSI_DESCRIPTOR);
+  root ??= protobuf.Root.fromJSON(CSI_DESCRIPTOR);
   const service = root.lookupService(`csi.v1.${name}`);
   const fullName = service.fullName.replace(/^\./, '');
   const methods = service.methodsArray.map((method) => [method.name, methodOf(fullName, method)] as const);
