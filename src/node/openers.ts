@@ -1,7 +1,7 @@
 /** Who has a block device, or a file on a filesystem of it, open or mounted anywhere on this machine (SPEC §7.10). */
 import { readFileSync } from 'node:fs';
 import { readFile, readdir, readlink, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { errnoCode } from '../api/errors.ts';
 
 /** As `stat` gives it: Linux packs 12 bits of major and 20 of minor into `dev_t`. */
@@ -24,20 +24,48 @@ async function heldBy(folder: string): Promise<readonly string[]> {
   return [...fds.map((fd) => join(folder, 'fd', fd)), ...['cwd', 'root', 'exe'].map((name) => join(folder, name))];
 }
 
-async function hasOpen(folder: string, dev: number): Promise<boolean> {
+interface MountOf {
+  readonly id: string;
+  readonly mountPoint: string;
+}
+
+/** Mounts of a device in the process's mount namespace. Blanks in paths are escaped as `\\040` (fs/proc_namespace.c). */
+async function mountsOf(folder: string, devNumber: string): Promise<readonly MountOf[]> {
+  const text = (await orUndefined(readFile(join(folder, 'mountinfo'), 'utf8'))) ?? '';
+  return text.split('\n').flatMap((line) => {
+    const [id, , dev, , mountPoint = ''] = line.split(' ');
+    if (id === undefined || dev !== devNumber) return [];
+    const path = mountPoint.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
+    return [{ id, mountPoint: path }];
+  });
+}
+
+/** For a file that does not tell where it is: an XFS that was shut down answers EIO (fs/xfs/xfs_iops.c). */
+async function isOnMountOf(folder: string, path: string, target: string, devNumber: string): Promise<boolean> {
+  const mounts = await mountsOf(folder, devNumber);
+  if (mounts.length === 0) return false;
+  const info = (await orUndefined(readFile(join(folder, 'fdinfo', basename(path)), 'utf8'))) ?? '';
+  const mountId = /^mnt_id:\s*(\d+)$/m.exec(info)?.[1];
+  if (mountId !== undefined) return mounts.some(({ id }) => id === mountId);
+  return mounts.some(({ mountPoint }) => target === mountPoint || target.startsWith(`${mountPoint}/`));
+}
+
+async function hasOpen(folder: string, devNumber: string): Promise<boolean> {
+  const dev = makeDev(devNumber);
   for (const path of await heldBy(folder)) {
     const target = await orUndefined(readlink(path));
     // Only real files: stat on a socket or a pipe says nothing, and a file on a dead network filesystem could hang.
     if (target?.startsWith('/') !== true) continue;
     const seen = await orUndefined(stat(path));
-    if (seen !== undefined && (seen.rdev === dev || seen.dev === dev)) return true;
+    if (seen === undefined ? await isOnMountOf(folder, path, target, devNumber) : [seen.rdev, seen.dev].includes(dev)) {
+      return true;
+    }
   }
   return false;
 }
 
 async function hasMounted(folder: string, devNumber: string): Promise<boolean> {
-  const text = (await orUndefined(readFile(join(folder, 'mountinfo'), 'utf8'))) ?? '';
-  return text.split('\n').some((line) => line.split(' ')[2] === devNumber);
+  return (await mountsOf(folder, devNumber)).length > 0;
 }
 
 /** As `hasMounted`, which takes long where there are many mounts: one question for all processes of a mount namespace. */
@@ -122,15 +150,13 @@ async function isDying(folder: string): Promise<boolean> {
 
 /** `name (pid)` of every process but this one; mounts count for the processes in whose mount namespace they are. */
 export async function findOpeners(devNumber: string, procRoot = '/proc'): Promise<readonly string[]> {
-  const dev = makeDev(devNumber);
   const isMountSeen = mountsSeen(devNumber);
-  return processes(procRoot, async (folder) => (await hasOpen(folder, dev)) || isMountSeen(folder));
+  return processes(procRoot, async (folder) => (await hasOpen(folder, devNumber)) || isMountSeen(folder));
 }
 
 /** As `findOpeners`, but who merely sees a mount of it does not count: those who keep that mount from being taken away. */
 export async function findUsers(devNumber: string, procRoot = '/proc'): Promise<readonly string[]> {
-  const dev = makeDev(devNumber);
-  return processes(procRoot, (folder) => hasOpen(folder, dev));
+  return processes(procRoot, (folder) => hasOpen(folder, devNumber));
 }
 
 export interface LiveOpeners {
@@ -142,17 +168,18 @@ export interface LiveOpeners {
 
 /** Without those that cannot take an answer any more: a fatal signal is pending, or they are on their way out (SPEC §7.10). */
 export async function findLiveOpeners(devNumber: string, procRoot = '/proc'): Promise<LiveOpeners> {
-  const dev = makeDev(devNumber);
   const isMountSeen = mountsSeen(devNumber);
-  const users = await processes(procRoot, async (folder) => (await hasOpen(folder, dev)) && !(await isDying(folder)));
+  const users = await processes(
+    procRoot,
+    async (folder) => (await hasOpen(folder, devNumber)) && !(await isDying(folder)),
+  );
   const viewers = await processes(procRoot, async (folder) => (await isMountSeen(folder)) && !(await isDying(folder)));
   return { users, openers: [...new Set([...users, ...viewers])] };
 }
 
 /** Sends SIGKILL to each of `findUsers`, not to the first process; says to whom. Does not wait for their ends. */
 export async function killUsers(devNumber: string, procRoot = '/proc'): Promise<readonly string[]> {
-  const dev = makeDev(devNumber);
-  const users = (await search(procRoot, (folder) => hasOpen(folder, dev))).filter(({ pid }) => pid > 1);
+  const users = (await search(procRoot, (folder) => hasOpen(folder, devNumber))).filter(({ pid }) => pid > 1);
   for (const { pid } of users) {
     try {
       process.kill(pid, 'SIGKILL');

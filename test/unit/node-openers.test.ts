@@ -126,6 +126,19 @@ describe('the openers of a device', () => {
     expect(await findOpeners(ZERO, proc)).to.deep.equal(['dd (100)']);
   });
 
+  it('are found on a filesystem whose files do not tell where they are, by the mounts of their namespace', async () => {
+    const gone = join(root, 'mnt', '0', 'data'); // what `stat` says nothing about
+    run(100, { comm: 'by-id', fds: [gone], mounts: [NONE] });
+    mkdirSync(join(proc, '100', 'fdinfo'));
+    writeFileSync(join(proc, '100', 'fdinfo', '0'), 'pos:\t0\nflags:\t0100001\nmnt_id:\t20\nino:\t131\n');
+    run(200, { comm: 'other-id', fds: ['/mnt/0/data'], mounts: [NONE] });
+    mkdirSync(join(proc, '200', 'fdinfo'));
+    writeFileSync(join(proc, '200', 'fdinfo', '0'), 'pos:\t0\nmnt_id:\t99\n');
+    run(300, { comm: 'stands-there', cwd: '/mnt/0/deep', mounts: [NONE] });
+    run(400, { comm: 'stands-beside', cwd: '/mnt/01', mounts: [NONE] });
+    expect(await findUsers(NONE, proc)).to.deep.equal(['by-id (100)', 'stands-there (300)']);
+  });
+
   it('can take an answer unless each thread has a fatal signal pending or is on its way out', async () => {
     const killed = '0000000000000100';
     run(100, { comm: 'lives', fds: ['/dev/zero'], threads: [{ pending: '0000000000000001' }] });

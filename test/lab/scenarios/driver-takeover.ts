@@ -13,7 +13,7 @@ import type { Driver } from '../with-driver.ts';
 import { untilUsable, withDriver } from '../with-driver.ts';
 
 const MIB = 1024 * 1024;
-const CLEAN_LIMIT_MS = 240_000;
+const CLEAN_LIMIT_MS = 60_000;
 const OUT_OF_SERVICE = { key: 'node.kubernetes.io/out-of-service', value: 'nodeshutdown', effect: 'NoExecute' };
 
 /**
@@ -34,7 +34,15 @@ async function acknowledged({ logFile }: GuestProcess): Promise<number> {
 async function leftOf(machine: Machine, pid: string): Promise<string> {
   return machine.run(
     `ls -d /sys/block/md*/md 2>/dev/null; dmsetup ls --target multipath | grep meshstor
-     grep /var/lib/kubelet /proc/mounts; ls -d /proc/${pid} 2>/dev/null; cat /sys/class/nvme-fabrics/ctl/nvme*/subsysnqn 2>/dev/null | grep meshstor; true`,
+     grep -E '/var/lib/kubelet/(plugins|pods)' /proc/mounts; ls -d /proc/${pid} 2>/dev/null; cat /sys/class/nvme-fabrics/ctl/nvme*/subsysnqn 2>/dev/null | grep meshstor; true`,
+  );
+}
+
+/** What programs wait for, and what the array and its guards are. */
+function whyOf(machine: Machine): Promise<string> {
+  return machine.run(
+    `ps -eo pid,stat,wchan:30,args | grep -v '\\]$' ; cat /proc/mdstat; dmsetup status; dmsetup table --target multipath
+     for pid in $(ps -eo pid,stat | awk '$2 ~ /^D/ { print $1 }'); do echo "$pid $(cat /proc/$pid/comm)"; cat /proc/$pid/stack; done; true`,
   );
 }
 
@@ -43,7 +51,7 @@ async function untilClean(machine: Machine, pid: string): Promise<void> {
   for (;;) {
     const left = (await leftOf(machine, pid)).replaceAll('No devices found', '').trim();
     if (left === '') return;
-    if (Date.now() > deadline) throw new Error(`left on ${machine.name}:\n${left}`);
+    if (Date.now() > deadline) throw new Error(`left on ${machine.name}:\n${left}\n${await whyOf(machine)}`);
     await sleep(500);
   }
 }
