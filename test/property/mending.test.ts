@@ -1,5 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
+import type { PartitionStatus } from '../../src/api/volume.ts';
+import { mdSlotOf } from '../../src/plan/view.ts';
 import type { ModelCluster } from '../support/model-cluster.ts';
 import { after, bringUp, lifeOf, mendingHistories, node, run, shapes } from '../support/model-history.ts';
 import { checkData, holdAll, mend, observe, stage, unstageOn } from '../support/model-run.ts';
@@ -17,8 +19,20 @@ function heal(cluster: ModelCluster): void {
 }
 
 const statesOf = (cluster: ModelCluster): readonly string[] => cluster.status.partitions.map(({ state }) => state);
+/** In RAID10 MD gives a new member the first empty slot: that of a faulty one below keeps it out until that one is replaced. */
+function waitsForSlot({ shape, status, volume }: ModelCluster, entry: PartitionStatus): boolean {
+  if (shape.drives === 1 || entry.state !== 'Missing') return false;
+  return status.partitions.some(
+    (other) => other.state === 'Faulty' && mdSlotOf(volume, other) < mdSlotOf(volume, entry),
+  );
+}
+
 /** A drive that MD called faulty is replaced, it does not come back. */
-const isWell = (state: string): boolean => state === 'Synced' || state === 'Faulty';
+function expectWell(cluster: ModelCluster): void {
+  const isWell = (entry: PartitionStatus): boolean =>
+    entry.state === 'Synced' || entry.state === 'Faulty' || waitsForSlot(cluster, entry);
+  expect(cluster.status.partitions.filter((entry) => !isWell(entry))).to.deep.equal([]);
+}
 
 describe('mending a staged volume', () => {
   it('brings every member back after any history, by its bitmap only where that is safe', () => {
@@ -29,8 +43,9 @@ describe('mending a staged volume', () => {
         cluster.write();
         heal(cluster);
         checkData(cluster);
-        expect(statesOf(cluster)).to.satisfy((states: readonly string[]) => states.every(isWell));
-        expect(mend(cluster, true)).to.deep.equal({ kind: 'done' });
+        expectWell(cluster);
+        const isLeft = cluster.status.partitions.some((entry) => waitsForSlot(cluster, entry));
+        expect(mend(cluster, true).kind).to.equal(isLeft ? 'wait' : 'done');
       }),
       { numRuns: 250 },
     );
@@ -61,7 +76,7 @@ describe('mending a staged volume', () => {
         bringUp(cluster, 0);
         heal(cluster);
         checkData(cluster);
-        expect(statesOf(cluster)).to.satisfy((states: readonly string[]) => states.every(isWell));
+        expectWell(cluster);
       }),
       { numRuns: 60 },
     );
