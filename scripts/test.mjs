@@ -1,6 +1,6 @@
 // Everything there is to test, from cheap to dear, on a fresh checkout too.
 //
-//   node scripts/test.mjs [--only lint,unit,csi,kube,chart,native,kube-real,lab]
+//   node scripts/test.mjs [--only lint,unit,csi,kube,chart,native,kube-real,lab,sanity]
 //
 // The last line is `N passed, N failed, N skipped`; the exit code is 1 when anything failed. With CI=true whatever could not
 // run counts as failed.
@@ -17,7 +17,9 @@ import { inCi, parseCounts, root, run, seconds } from './steps.mjs';
 const isRoot = process.getuid?.() === 0;
 
 /** Debian packages that a layer needs besides those to build, by their group in setup.mjs. */
-const GROUPS = { lint: ['native-test'], native: ['native-test'], kube: ['kube'], lab: ['lab'] };
+const GROUPS = { lint: ['native-test'], native: ['native-test'], kube: ['kube'], lab: ['lab'], sanity: ['lab'] };
+/** They boot virtual nodes. */
+const IN_LAB = ['lab', 'sanity'];
 
 /** Everything that needs neither tools nor root: all folders of tests but those with a layer of their own. */
 function unitFolders() {
@@ -39,11 +41,15 @@ const LAYERS = {
   },
   // Builds its components the first time: some ten minutes on two cores.
   'kube-real': () => scriptLayer('scripts/test-kube.mjs'),
-  lab: () => {
-    const reason = labRefusal() ?? (isRoot ? undefined : 'needs root for its network namespace (sudo npm test)');
-    return reason === undefined ? scriptLayer('scripts/lab.mjs') : skippedLayer(`lab: ${reason}`);
-  },
+  lab: () => labLayer('lab', 'scripts/lab.mjs'),
+  // CSI's own conformance suite.
+  sanity: () => labLayer('sanity', 'scripts/test-sanity.mjs'),
 };
+
+function labLayer(name, script) {
+  const reason = labRefusal() ?? (isRoot ? undefined : 'needs root for its network namespace (sudo npm test)');
+  return reason === undefined ? scriptLayer(script) : skippedLayer(`${name}: ${reason}`);
+}
 
 /** Builds helm and an API server the first time: some minutes. */
 async function chartLayer() {
@@ -115,7 +121,7 @@ async function runLayer(name) {
   const start = performance.now();
   let result;
   try {
-    const refused = name === 'lab' && labRefusal() !== undefined;
+    const refused = IN_LAB.includes(name) && labRefusal() !== undefined;
     const missing = isRoot || refused ? [] : missingPackages(...(GROUPS[name] ?? []));
     const install = `apt-get install ${missing.join(' ')}`;
     result = missing.length === 0 ? await LAYERS[name]() : skippedLayer(`${name}: needs packages (sudo ${install})`);
@@ -131,7 +137,7 @@ async function runLayer(name) {
 async function prepare(layers) {
   // Without root only what the build needs is insisted on; layers that lack packages are skipped with the command to run.
   const groups = layers
-    .filter((name) => name !== 'lab' || labRefusal() === undefined)
+    .filter((name) => !IN_LAB.includes(name) || labRefusal() === undefined)
     .flatMap((name) => GROUPS[name] ?? []);
   ensurePackages('build', ...(isRoot ? groups : []));
   ensureNpm();
