@@ -10,8 +10,6 @@ import { actUnstageStep } from './act-consumer.ts';
 import { leaveCondition } from './conditions.ts';
 import type { Surroundings } from './converge.ts';
 import { convergeOnce } from './converge.ts';
-import type { Wait } from './mender.ts';
-import { WAIT_MS } from './mender.ts';
 import type { Processes } from './openers.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
 
@@ -24,10 +22,17 @@ export interface FencerParts {
   readonly processes: Pick<Processes, 'killUsers'>;
 }
 
+/** What one fencing remembers until it is over; lost with the process. */
+interface Fencing {
+  /** By `performance.now()`. */
+  readonly since: number;
+  /** What was said in the log last. */
+  waitsFor?: string;
+}
+
 export class VolumeFencer {
   readonly #parts: FencerParts;
-  /** Volumes whose fencing was told of and is not over. */
-  readonly #told = new Set<string>();
+  readonly #fencings = new Map<string, Fencing>();
 
   constructor(parts: FencerParts) {
     this.#parts = parts;
@@ -39,22 +44,22 @@ export class VolumeFencer {
     return worlds.leftHere(volumes.list());
   }
 
-  /** Takes down what is left of the volume, if anything is. Says when to look again. Rejects as `convergeOnce`. */
-  async fence(volumeId: string): Promise<Wait | undefined> {
+  /** Takes down what is left of the volume, if anything is. What waits is looked at again with the next pass. Rejects as `convergeOnce`. */
+  async fence(volumeId: string): Promise<void> {
     const { acts, around, volumes } = this.#parts;
     const plan = async (): Promise<Plan<FenceStep>> => {
       const world = await this.#look(volumeId);
-      const decided = world === undefined ? undefined : planFencing(world);
-      if (world === undefined || decided?.kind !== 'steps') return decided ?? { kind: 'done' };
-      if (world.array !== undefined) this.#tell(volumeId, world);
-      return decided;
+      return world === undefined ? { kind: 'done' } : planFencing(world);
     };
     const act = (step: FenceStep): Promise<void> => this.#act(volumeId, step);
     const onRefusal = leaveCondition(volumes, volumeId, acts.now);
-    const reason = await convergeOnce({ name: 'fence', volumeId, plan, act, onRefusal }, around);
-    if (reason !== undefined) return { reason, afterMs: WAIT_MS };
-    this.#told.delete(volumeId);
-    return undefined;
+    const waitsFor = await convergeOnce({ name: 'fence', volumeId, plan, act, onRefusal }, around);
+    const fencing = this.#fencings.get(volumeId);
+    if (waitsFor === undefined) this.#fencings.delete(volumeId);
+    else if (fencing !== undefined && fencing.waitsFor !== waitsFor) {
+      fencing.waitsFor = waitsFor;
+      around.log.warn('fenced volume waits', { volumeId, reason: waitsFor });
+    }
   }
 
   /** A glance first, which costs no request: most volumes are where they belong. To act is decided on a linearizable read. */
@@ -62,7 +67,11 @@ export class VolumeFencer {
     const { worlds } = this.#parts;
     const glance = await worlds.reported(volumeId);
     if (glance === undefined || planFencing(glance).kind === 'done') return undefined;
-    return worlds.consumer(volumeId, { filesystem: { kind: 'unprobed' }, waitedMs: 0, paths: [], openers: 'live' });
+    const waitedMs = performance.now() - (this.#fencings.get(volumeId)?.since ?? performance.now());
+    const look = { filesystem: { kind: 'unprobed' as const }, waitedMs, paths: [], openers: true };
+    const world = await worlds.consumer(volumeId, look);
+    if (world?.array !== undefined && planFencing(world).kind !== 'done') this.#begin(volumeId, world);
+    return world;
   }
 
   async #act(volumeId: string, step: FenceStep): Promise<void> {
@@ -74,13 +83,14 @@ export class VolumeFencer {
     if (killed.length > 0) around.log.warn('programs killed that used a fenced volume', { volumeId, killed });
   }
 
-  #tell(volumeId: string, { me, volume }: ConsumerWorld): void {
-    if (this.#told.has(volumeId)) return;
-    this.#told.add(volumeId);
+  /** Once for each fencing. */
+  #begin(volumeId: string, { me, volume }: ConsumerWorld): void {
+    if (this.#fencings.has(volumeId)) return;
+    this.#fencings.set(volumeId, { since: performance.now() });
     const { name, uid } = volume.metadata;
     const where = volume.status?.nodeName ?? '';
     const now = where === '' ? 'it is attached to no node' : `it is attached to ${where}`;
-    const message = `node ${me.nodeName} was cut off as its consumer and takes down what it had: ${now}`;
+    const message = `node ${me.nodeName} was cut off as its consumer and has something left of it: ${now}`;
     this.#parts.events.record({ kind: VOLUME_KIND, name, uid }, 'Warning', 'ConsumerFenced', message);
   }
 }

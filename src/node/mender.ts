@@ -1,5 +1,5 @@
 /** Background work on the array of a staged volume: nobody calls when a path goes or comes back (SPEC §7.2, §8). */
-import { DomainError } from '../api/errors.ts';
+import { DomainError, errnoCode } from '../api/errors.ts';
 import type { ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
 import { membersWithoutPath, planMending } from '../plan/mending.ts';
@@ -125,6 +125,12 @@ export class VolumeMender {
   }
 }
 
+/** What no return of a holder or drive would mend: this node lacks something, or the device is another one. */
+function isLasting(error: unknown): boolean {
+  if (error instanceof DomainError) return error.kind !== 'unavailable';
+  return ['EINVAL', 'ENOENT', 'ENODEV', 'EACCES', 'EPERM', 'EOPNOTSUPP'].includes(errnoCode(error) ?? '');
+}
+
 /** A member cannot be reached now; `cause` says why. */
 class OutOfReach extends Error {
   /** It was of use the time before. */
@@ -145,7 +151,7 @@ async function remembering(memory: PathMemory, step: MendStep, act: () => Promis
   } catch (error) {
     if (partitionUUID === undefined || !TRIED.has(step.kind)) throw error;
     const isNew = memory.failed(partitionUUID);
-    throw REACHING.has(step.kind) ? new OutOfReach(error, isNew) : error;
+    throw REACHING.has(step.kind) && !isLasting(error) ? new OutOfReach(error, isNew) : error;
   }
   if (partitionUUID === undefined) return;
   if (step.kind === 'reloadGuard') memory.reloaded(partitionUUID);

@@ -95,57 +95,16 @@ function isKernelThread(folder: string): boolean {
   }
 }
 
-interface FoundProcess {
-  readonly pid: number;
-  /** `name (pid)`. */
-  readonly title: string;
-}
-
-async function search(
-  procRoot: string,
-  isWanted: (folder: string) => Promise<boolean>,
-): Promise<readonly FoundProcess[]> {
+async function processes(procRoot: string, isWanted: (folder: string) => Promise<boolean>): Promise<readonly string[]> {
   const own = String(process.pid);
-  const found: FoundProcess[] = [];
+  const found: string[] = [];
   for (const pid of (await readdir(procRoot)).filter((name) => /^\d+$/.test(name) && name !== own)) {
     const folder = join(procRoot, pid);
     if (isKernelThread(folder) || !(await isWanted(folder))) continue;
     const name = ((await orUndefined(readFile(join(folder, 'comm'), 'utf8'))) ?? 'unknown').trim();
-    found.push({ pid: Number(pid), title: `${name} (${pid})` });
+    found.push(`${name} (${pid})`);
   }
   return found;
-}
-
-async function processes(procRoot: string, isWanted: (folder: string) => Promise<boolean>): Promise<readonly string[]> {
-  return (await search(procRoot, isWanted)).map(({ title }) => title);
-}
-
-const SIGKILL_BIT = 1n << 8n;
-
-function hasSigkillPending(status: string): boolean {
-  return [...status.matchAll(/^(?:SigPnd|ShdPnd):\s*([0-9a-f]+)$/gm)].some(
-    ([, mask = '0']) => (BigInt(`0x${mask}`) & SIGKILL_BIT) !== 0n,
-  );
-}
-
-/** include/linux/sched.h: on its way out, past every return to the program. */
-const PF_EXITING = 0x00000004;
-
-function isExiting(stat: string): boolean {
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return ['Z', 'X'].includes(fields[0] ?? '') || (Number(fields[6] ?? 0) & PF_EXITING) !== 0;
-}
-
-/** No thread of it returns to the program any more: whatever the kernel still answers, nobody takes it. Reads /proc/PID/task. */
-async function isDying(folder: string): Promise<boolean> {
-  const tasks = (await orUndefined(readdir(join(folder, 'task')))) ?? [];
-  for (const task of tasks) {
-    const at = join(folder, 'task', task);
-    const stat = await orUndefined(readFile(join(at, 'stat'), 'utf8'));
-    if (stat === undefined || isExiting(stat)) continue;
-    if (!hasSigkillPending((await orUndefined(readFile(join(at, 'status'), 'utf8'))) ?? '')) return false;
-  }
-  return true;
 }
 
 /** `name (pid)` of every process but this one; mounts count for the processes in whose mount namespace they are. */
@@ -159,42 +118,24 @@ export async function findUsers(devNumber: string, procRoot = '/proc'): Promise<
   return processes(procRoot, (folder) => hasOpen(folder, devNumber));
 }
 
-export interface LiveOpeners {
-  /** As of `findOpeners`. */
-  readonly openers: readonly string[];
-  /** Those of them that `findUsers` finds. */
-  readonly users: readonly string[];
-}
-
-/** Without those that cannot take an answer any more: a fatal signal is pending, or they are on their way out (SPEC §7.10). */
-export async function findLiveOpeners(devNumber: string, procRoot = '/proc'): Promise<LiveOpeners> {
-  const isMountSeen = mountsSeen(devNumber);
-  const users = await processes(
-    procRoot,
-    async (folder) => (await hasOpen(folder, devNumber)) && !(await isDying(folder)),
-  );
-  const viewers = await processes(procRoot, async (folder) => (await isMountSeen(folder)) && !(await isDying(folder)));
-  return { users, openers: [...new Set([...users, ...viewers])] };
-}
-
-/** Sends SIGKILL to each of `findUsers`, not to the first process; says to whom. Does not wait for their ends. */
+/** Sends SIGKILL to each of `findUsers` as it is found, not to the first process; says to whom. Does not wait for their ends. */
 export async function killUsers(devNumber: string, procRoot = '/proc'): Promise<readonly string[]> {
-  const users = (await search(procRoot, (folder) => hasOpen(folder, devNumber))).filter(({ pid }) => pid > 1);
-  for (const { pid } of users) {
+  return processes(procRoot, async (folder) => {
+    const pid = Number(basename(folder));
+    if (pid === 1 || !(await hasOpen(folder, devNumber))) return false;
     try {
       process.kill(pid, 'SIGKILL');
     } catch (error) {
       if (errnoCode(error) !== 'ESRCH') throw error;
     }
-  }
-  return users.map(({ title }) => title);
+    return true;
+  });
 }
 
 /** What this role asks of the machine's processes; devices by `MAJOR:MINOR`. */
 export interface Processes {
   findOpeners(devNumber: string): Promise<readonly string[]>;
-  findLiveOpeners(devNumber: string): Promise<LiveOpeners>;
   killUsers(devNumber: string): Promise<readonly string[]>;
 }
 
-export const PROCESSES: Processes = { findOpeners, findLiveOpeners, killUsers };
+export const PROCESSES: Processes = { findOpeners, killUsers };

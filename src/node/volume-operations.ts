@@ -203,7 +203,7 @@ export class VolumeNodeOperations implements NodeOperations {
 
   async unstage(volumeId: string, stagingPath: string, signal: AbortSignal): Promise<void> {
     const { worlds, acts, around } = this.#parts;
-    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath], openers: 'all' as const };
+    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath], openers: true };
     const plan = async (): Promise<Plan<UnstageStep>> => {
       const world = (await worlds.consumer(volumeId, look)) ?? (await worlds.orphan(volumeId, stagingPath));
       return world === undefined ? { kind: 'done' } : planUnstage(world, stagingPath);

@@ -30,15 +30,15 @@ export interface WorldParts {
   readonly startGraceMs: number;
   readonly holderView: () => HolderView;
   readonly look: SharedLook;
-  readonly processes: Pick<Processes, 'findOpeners' | 'findLiveOpeners'>;
+  readonly processes: Pick<Processes, 'findOpeners'>;
 }
 
 export interface ConsumerLook {
   readonly filesystem: FilesystemSeen;
   readonly waitedMs: number;
   readonly paths: readonly string[];
-  /** Look for programs that have the array open, too, or for those of them that can still take an answer: a walk through /proc. */
-  readonly openers?: 'all' | 'live';
+  /** Look for programs that have the array open, too: a walk through /proc. */
+  readonly openers?: boolean;
 }
 
 const UNPROBED: FilesystemSeen = { kind: 'unprobed' };
@@ -66,6 +66,8 @@ export function addressesOf(node: NodeInfo): { readonly tcp: string; readonly rd
   return rdma === undefined ? { tcp } : { tcp, rdma };
 }
 
+const ASK_EVERY_MS = 5000;
+
 type Holders = Pick<ConsumerWorld, 'addresses' | 'offNodes'>;
 
 const NOBODY: Holders = { addresses: {}, offNodes: [] };
@@ -85,6 +87,7 @@ export class VolumeWorlds {
   readonly #parts: WorldParts;
   /** As they were when somebody asked last. */
   readonly #lastNodes = new Map<string, NodeInfo>();
+  #askedAt = Number.NEGATIVE_INFINITY;
 
   constructor(parts: WorldParts) {
     this.#parts = parts;
@@ -126,8 +129,7 @@ export class VolumeWorlds {
   async reported(volumeId: string): Promise<ConsumerWorld | undefined> {
     const volume = this.#parts.volumes.get(volumeId);
     if (volume === undefined) return undefined;
-    // As they were when somebody asked last: this look costs no request.
-    const holders = holdersFrom(this.#otherHolders(volume), (name) => this.#lastNodes.get(name));
+    const holders = await this.#lastHolders(volume);
     const look = { filesystem: UNPROBED, waitedMs: 0, paths: [], ...holders, withStamps: false };
     const { kernel, me, startGraceMs } = this.#parts;
     return observeConsumer(kernel, await this.#parts.look.take(), volume, { me, startGraceMs, ...look });
@@ -159,7 +161,7 @@ export class VolumeWorlds {
     const snapshot = await takeSnapshot(this.#parts.kernel);
     const volume = volumeFromKernel(volumeId, stagingPath, snapshot);
     if (volume === undefined) return undefined;
-    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath], openers: 'all' as const };
+    const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath], openers: true };
     // Its holders' names are not known, and a teardown connects to nobody.
     return this.#observeWith(snapshot, volume, look, NOBODY);
   }
@@ -197,13 +199,30 @@ export class VolumeWorlds {
     });
     const seen = { ...world, existingPaths: await existing(look.paths) };
     const devNumber = snapshot.arrays.find(({ name }) => name === world.array?.name)?.devNumber;
-    if (look.openers === undefined || world.array === undefined || devNumber === undefined) return seen;
-    const { processes } = this.#parts;
-    const found =
-      look.openers === 'live'
-        ? await processes.findLiveOpeners(devNumber)
-        : { openers: await processes.findOpeners(devNumber) };
-    return { ...seen, array: { ...world.array, ...found } };
+    if (look.openers !== true || world.array === undefined || devNumber === undefined) return seen;
+    return { ...seen, array: { ...world.array, openers: await this.#parts.processes.findOpeners(devNumber) } };
+  }
+
+  /**
+   * Where they were when somebody asked last: a look that costs no request. Only a consumer that knows nothing of a holder asks, as after
+   * a restart of its process: it could never connect to it.
+   */
+  async #lastHolders(volume: MeshStorVolume): Promise<Holders> {
+    const names = this.#otherHolders(volume);
+    const isUnknown = (name: string): boolean => !this.#lastNodes.has(name);
+    if (volume.status?.nodeName === this.me.nodeName && names.some(isUnknown) && this.#mayAsk()) {
+      await this.#holders(volume).catch(() => undefined); // Without the API there is nothing to be known.
+    }
+    const { addresses } = holdersFrom(names, (name) => this.#lastNodes.get(name));
+    return { addresses, offNodes: [] };
+  }
+
+  /** Of nodes that are not there, and without the API, not at every look. */
+  #mayAsk(): boolean {
+    const now = performance.now();
+    if (now - this.#askedAt < ASK_EVERY_MS) return false;
+    this.#askedAt = now;
+    return true;
   }
 
   async #holders(volume: MeshStorVolume): Promise<Holders> {

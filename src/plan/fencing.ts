@@ -7,6 +7,9 @@ import { arrayGuards, fencedHere, openersOf, ourMounts, ownGuards } from './tear
 import { notConsumerReason, refuseBehind, sortedBy, stepsOrDone, wait } from './view.ts';
 import type { ArraySeen, ConsumerWorld, Plan } from './world.ts';
 
+/** A program that got an error may close its files by itself; after this it is killed. */
+export const KILL_AFTER_MS = 5000;
+
 /** Guards and connections of attachments that are over: all of them where this node is not the consumer. */
 function leftovers(world: ConsumerWorld): readonly FenceStep[] {
   const { me, volume, imports } = world;
@@ -20,58 +23,45 @@ function leftovers(world: ConsumerWorld): readonly FenceStep[] {
   ];
 }
 
-const unmountsOf = (targets: readonly string[]): readonly FenceStep[] =>
-  targets.map((target) => ({ kind: 'unmount', target }));
-
-/** Once nobody can take for written what only the member here has. */
-function openGuardsAndStop(world: ConsumerWorld, array: ArraySeen, between: readonly FenceStep[]): Plan<FenceStep> {
+/** Shut down first, so that writes in flight return errors and no later one is taken; only then may a guard fail. */
+function takeDown(world: ConsumerWorld, array: ArraySeen, mounts: readonly string[]): Plan<FenceStep> {
+  const shutdown = sortedBy(mounts, (path) => path).slice(0, 1);
+  const mustKill = mounts.length > 0 && world.waitedMs >= KILL_AFTER_MS;
   return {
     kind: 'steps',
     steps: [
+      ...shutdown.map((mountPoint): FenceStep => ({ kind: 'shutdownFilesystem', mountPoint })),
       ...arrayGuards(world, array).map(({ name }): FenceStep => ({ kind: 'failGuard', name })),
-      ...between,
+      ...(mustKill ? [{ kind: 'killUsers' as const, array: array.name }] : []),
+      ...mounts.map((target): FenceStep => ({ kind: 'unmount', target })),
       { kind: 'stopArray', array: array.name },
       ...leftovers(world),
     ],
   };
 }
 
-/** XFS: shut down first, so that writes in flight return errors; only then may a guard fail. */
-function planXfs(world: ConsumerWorld, array: ArraySeen, mounts: readonly string[]): Plan<FenceStep> {
-  const [mountPoint] = sortedBy(mounts, (path) => path);
-  const plan = openGuardsAndStop(world, array, [{ kind: 'killUsers', array: array.name }, ...unmountsOf(mounts)]);
-  if (plan.kind !== 'steps' || mountPoint === undefined) return plan;
-  return { kind: 'steps', steps: [{ kind: 'shutdownFilesystem', mountPoint }, ...plan.steps] };
-}
-
 function planArray(world: ConsumerWorld, array: ArraySeen, why: string): Plan<FenceStep> {
   if (array.members.some(({ partitionUUID, epoch }) => partitionUUID === undefined || epoch === undefined)) {
     return wait(`${why}: what is not this driver's is left alone`);
   }
+  const { fsType, volumeMode } = world.volume.spec;
   const mounts = ourMounts(world, '');
-  const typeOf = new Map(world.mounts.map(({ mountPoint, fsType }) => [mountPoint, fsType]));
-  // A raw block volume is published as a bind of its device node, which nobody has open by that alone.
-  const binds = mounts.filter((path) => typeOf.get(path) === 'devtmpfs');
-  const filesystems = mounts.filter((path) => !binds.includes(path));
-  if (filesystems.length > 0 && filesystems.every((path) => typeOf.get(path) === 'xfs')) {
-    return planXfs(world, array, mounts);
+  const isXfs = (path: string): boolean =>
+    world.mounts.some(({ mountPoint, fsType: mounted }) => mountPoint === path && mounted === 'xfs');
+  // ext4, and whoever has a raw block volume open, would be told that what the surviving leg takes is written.
+  if (volumeMode === 'Block' || fsType !== 'xfs' || !mounts.every(isXfs)) {
+    return wait(`${why}; its guards stay closed until it is unstaged with nobody using it, or the node restarts`);
   }
-  // A journal of ext4 would acknowledge what the surviving leg takes, also after a shutdown.
-  if (filesystems.length > 0) {
-    return wait(`${why}; it stays closed until it is unmounted or the node restarts: ${filesystems.join(', ')}`);
-  }
+  if (mounts.length > 0) return takeDown(world, array, mounts);
+  // Shut down and unmounted by an earlier round, or never mounted, or by now in the sight of other mount namespaces alone.
   if (array.openers === undefined) return wait(`${why}; who has ${array.path} open is not known`);
-  if ((array.users ?? []).length > 0) {
-    return { kind: 'steps', steps: [...unmountsOf(binds), { kind: 'killUsers', array: array.name }] };
-  }
   const openers = openersOf(array);
-  if (openers === undefined) return openGuardsAndStop(world, array, unmountsOf(binds));
-  return wait(`${why}; it stays closed until its openers are gone: ${openers}`);
+  return openers === undefined ? takeDown(world, array, []) : wait(`${why}; still in use by ${openers}`);
 }
 
 /**
- * `array.openers` are those that could still take an answer: a process with a fatal signal pending does not count. `array.users` of
- * them have the device or a file open; the others merely see a mount of it somewhere. `done` for whatever is this node's to use, for volumes without an object (nothing says whose they are) and for one whose status is gone.
+ * `waitedMs`: since this fencing began. `done` for whatever is this node's to use, for volumes without an object (nothing says whose they
+ * are) and for one whose status is gone.
  */
 export function planFencing(world: ConsumerWorld): Plan<FenceStep> {
   const { array, volume, me } = world;

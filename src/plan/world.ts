@@ -116,8 +116,6 @@ export interface ArraySeen {
   readonly resyncPending?: boolean;
   /** Programs that have it, or a file on it, open (`name (pid)`); absent when nobody looked. */
   readonly openers?: readonly string[];
-  /** Those of `openers` that have the device or a file on it open, not merely a mount in sight. */
-  readonly users?: readonly string[];
 }
 
 /** What a probe of the array found; `unprobed` until a `probeFilesystem` step ran in this operation. */

@@ -1,6 +1,8 @@
 /** A consumer that was cut off takes down what it had, without a call (SPEC §7.10). */
 import { expect } from 'chai';
 import type { StageRequest } from '../../src/node/operations.ts';
+import { KILL_AFTER_MS } from '../../src/plan/fencing.ts';
+import type { Log } from '../../src/support/log.ts';
 import { InProcessCluster } from './in-process-cluster.ts';
 import { newVolume } from './role-parts.ts';
 
@@ -11,19 +13,31 @@ describe('a consumer that was cut off', () => {
   let cluster: InProcessCluster;
   let volumeId: string;
   const steps: string[] = [];
-  let hasPod = true;
+  const warnings: string[] = [];
+  const log: Log = {
+    debug: () => undefined,
+    info: () => undefined,
+    warn: (message) => warnings.push(message),
+    error: () => undefined,
+  };
 
-  beforeEach(async () => {
+  beforeEach(begin);
+
+  async function begin(): Promise<void> {
     steps.length = 0;
-    hasPod = true;
+    warnings.length = 0;
     cluster = new InProcessCluster(['node1', 'node2', 'node3'], {
-      findOpeners: (node) => Promise.resolve(node === 'node1' && hasPod ? POD : []),
+      log,
+      findOpeners: async (node) => ((await isMounted(node)) ? POD : []),
       onStep: (node, { operation, step }) => {
         if (node === 'node1' && operation === 'fence') steps.push(step);
       },
     });
     await cluster.ready();
-  });
+  }
+
+  const isMounted = async (node: string): Promise<boolean> =>
+    (await cluster.fake(node).kernel.mounts()).some(({ mountPoint }) => mountPoint.includes('/kubelet/'));
 
   afterEach(() => cluster.stop());
 
@@ -104,32 +118,46 @@ describe('a consumer that was cut off', () => {
     expect(states).to.deep.include({ nodeID: 'node1', state: 'Missing', stale: true });
   }).timeout(30_000);
 
-  it('kills who has the raw block volume open before a guard may fail', async () => {
-    await staged({ kind: 'block' });
+  it('keeps the guards of an ext4 and of a raw block volume closed', async () => {
+    for (const access of [
+      { kind: 'mount' as const, fsType: 'ext4' as const, mountFlags: [] },
+      { kind: 'block' as const },
+    ]) {
+      await staged(access);
+      await forceDetach();
+      await cluster.until('it is told', () => warnings.some((message) => message === 'fenced volume waits'));
+      expect(steps).to.deep.equal([]);
+      expect(cluster.killed.size).to.equal(0);
+      const guards = (await cluster.fake('node1').kernel.dmDevices('meshstor-')).filter(
+        ({ table }) => table[0]?.type === 'multipath',
+      );
+      expect(guards).to.have.length(2);
+      for (const { table } of guards) expect(table[0]?.params).to.include('queue_if_no_path');
+      await cluster.stop();
+      await begin();
+    }
+  }).timeout(60_000);
+
+  it('kills who keeps its XFS from being unmounted, once it had time to let go', async () => {
+    await staged({ kind: 'mount', fsType: 'xfs', mountFlags: [] });
+    const { kernel } = cluster.fake('node1');
+    const unmount = kernel.unmount.bind(kernel);
+    kernel.unmount = (target) =>
+      cluster.killed.has('node1')
+        ? unmount(target)
+        : Promise.reject(Object.assign(new Error('EBUSY'), { code: 'EBUSY' }));
+    const startedAt = Date.now();
     await forceDetach();
     await untilNothingIsLeft();
-    expect(steps).to.include('killUsers');
-    expect(steps.indexOf('failGuard')).to.be.greaterThan(steps.lastIndexOf('killUsers'));
-  }).timeout(30_000);
-
-  it('keeps the guards of an ext4 closed while it is mounted', async () => {
-    await staged({ kind: 'mount', fsType: 'ext4', mountFlags: [] });
-    await forceDetach();
-    await new Promise((resolve) => setTimeout(resolve, 1500));
-    expect(steps).to.deep.equal([]);
-    const guards = (await cluster.fake('node1').kernel.dmDevices('meshstor-')).filter(
-      ({ table }) => table[0]?.type === 'multipath',
-    );
-    expect(guards).to.have.length(2);
-    for (const { table } of guards) expect(table[0]?.params).to.include('queue_if_no_path');
-  }).timeout(30_000);
+    expect(Date.now() - startedAt).to.be.greaterThan(KILL_AFTER_MS);
+    expect(steps.indexOf('killUsers')).to.be.greaterThan(steps.indexOf('shutdownFilesystem'));
+  }).timeout(60_000);
 
   it('does so also when it holds none of the members and its process was started since', async () => {
     await staged({ kind: 'mount', fsType: 'xfs', mountFlags: [] }, 'node3', 1);
-    cluster.volumes.isDown = true;
-    cluster.restart('node3');
-    cluster.volumes.isDown = false;
+    await cluster.role('node3').stop();
     await forceDetach('node3');
+    cluster.restart('node3');
     await untilNothingIsLeft('node3');
   }).timeout(60_000);
 

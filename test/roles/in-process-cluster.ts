@@ -140,10 +140,6 @@ export class InProcessCluster {
       this.killed.has(name) ? [] : ((await this.#options.findOpeners?.(name, devNumber)) ?? []);
     return {
       findOpeners,
-      findLiveOpeners: async (devNumber) => {
-        const users = await findOpeners(devNumber);
-        return { users, openers: users };
-      },
       killUsers: async (devNumber) => {
         const users = await findOpeners(devNumber);
         this.killed.add(name);

@@ -162,6 +162,17 @@ describe('a staged volume whose holder is gone for long', () => {
     expect(warnings).to.not.include('reconcile failed');
   });
 
+  it('takes it back also when the process that dropped it was started anew meanwhile', async () => {
+    cluster.fabric.cut('node1', 'node2');
+    await write();
+    cluster.fabric.expire();
+    await cluster.until('it is taken out', () => steps.includes('removeMember'));
+    cluster.restart('node1');
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    cluster.fabric.heal('node1', 'node2');
+    await cluster.until('both members are Synced', () => statesOf()['node2'] === 'Synced', 20_000);
+  });
+
   it('fills a member anew whose holder has restarted meanwhile', async () => {
     cluster.fabric.cut('node1', 'node2');
     await write();

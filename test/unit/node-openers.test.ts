@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { findLiveOpeners, findOpeners, findUsers, killUsers } from '../../src/node/openers.ts';
+import { findOpeners, findUsers, killUsers } from '../../src/node/openers.ts';
 
 /** `/dev/zero`, on every Linux. */
 const ZERO = '1:5';
@@ -20,8 +20,6 @@ interface Process {
   readonly namespace?: string;
   /** Its flags, as `stat` shows them. */
   readonly flags?: number;
-  /** Of each of its threads: signals pending as `status` shows them, and flags as `stat` does. */
-  readonly threads?: readonly { readonly pending?: string; readonly shared?: string; readonly flags?: number }[];
 }
 
 describe('the openers of a device', () => {
@@ -39,20 +37,13 @@ describe('the openers of a device', () => {
     rmSync(root, { recursive: true, force: true });
   });
 
-  function run(pid: number, { comm, fds = [], cwd, mounts = [], namespace, flags, threads = [{}] }: Process): void {
+  function run(pid: number, { comm, fds = [], cwd, mounts = [], namespace, flags }: Process): void {
     const folder = join(proc, String(pid));
     mkdirSync(join(folder, 'fd'), { recursive: true });
     if (comm !== undefined) writeFileSync(join(folder, 'comm'), `${comm}\n`);
     fds.forEach((target, fd) => symlinkSync(target, join(folder, 'fd', String(fd))));
     if (cwd !== undefined) symlinkSync(cwd, join(folder, 'cwd'));
     if (flags !== undefined) writeFileSync(join(folder, 'stat'), `${pid} (a) name) S 1 1 1 0 -1 ${flags} 0 0\n`);
-    threads.forEach((thread, index) => {
-      const at = join(folder, 'task', String(pid + index));
-      mkdirSync(at, { recursive: true });
-      writeFileSync(join(at, 'stat'), `${pid + index} (a) name) D 1 1 1 0 -1 ${thread.flags ?? 0} 0 0\n`);
-      const pending = `SigPnd:\t${thread.pending ?? '0000000000000000'}\nShdPnd:\t${thread.shared ?? '0000000000000000'}`;
-      writeFileSync(join(at, 'status'), `Name:\ta\n${pending}\nSigBlk:\t0000000000000100\n`);
-    });
     if (namespace !== undefined) {
       mkdirSync(join(folder, 'ns'));
       symlinkSync(`mnt:[${namespace}]`, join(folder, 'ns', 'mnt'));
@@ -137,20 +128,6 @@ describe('the openers of a device', () => {
     run(300, { comm: 'stands-there', cwd: '/mnt/0/deep', mounts: [NONE] });
     run(400, { comm: 'stands-beside', cwd: '/mnt/01', mounts: [NONE] });
     expect(await findUsers(NONE, proc)).to.deep.equal(['by-id (100)', 'stands-there (300)']);
-  });
-
-  it('can take an answer unless each thread has a fatal signal pending or is on its way out', async () => {
-    const killed = '0000000000000100';
-    run(100, { comm: 'lives', fds: ['/dev/zero'], threads: [{ pending: '0000000000000001' }] });
-    run(200, { comm: 'killed', fds: ['/dev/zero'], threads: [{ shared: killed }] });
-    run(300, { comm: 'exits', fds: ['/dev/zero'], threads: [{ flags: 0x00000004 }, { pending: killed }] });
-    run(400, { comm: 'half', fds: ['/dev/zero'], threads: [{ pending: killed }, {}] });
-    run(500, { comm: 'sees', mounts: [ZERO] });
-    run(600, { comm: 'saw', mounts: [ZERO], threads: [{ pending: killed }] });
-    expect(await findLiveOpeners(ZERO, proc)).to.deep.equal({
-      users: ['lives (100)', 'half (400)'],
-      openers: ['lives (100)', 'half (400)', 'sees (500)'],
-    });
   });
 
   it('are killed, those that merely see a mount are not', async () => {
