@@ -85,6 +85,20 @@ async function zeroDevice(acts: HolderActs, device: string, wanted: ZeroWanted, 
 const GROWTH_EPOCH = 0;
 
 /**
+ * What an array uses is never zeroed. Its size in the superblock moves only after every member was recorded as grown; where it is ahead of
+ * the object, that is older than the disks, as after a restored backup of the API, and what lies there is data (SPEC §7.11).
+ */
+async function requireUnused(kernel: Kernel, step: Extract<HolderStep, { kind: 'zeroGrowth' }>): Promise<void> {
+  const { partitionUUID, path, startBytes } = step;
+  const superblock = await kernel.readMdSuperblock(path);
+  if (superblock === undefined) return;
+  const usedToBytes = superblock.dataOffsetBytes + superblock.usedSizeBytes;
+  if (usedToBytes <= startBytes) return;
+  const why = `its array uses it up to byte ${usedToBytes}: the object is older than the disks (WitnessBehind)`;
+  throw new DomainError('precondition', `zeroing partition ${partitionUUID} from byte ${startBytes} on: ${why}`);
+}
+
+/**
  * Through a device that maps nothing else: the partition itself is claimed while it is served, and its data cannot be hit. Device
  * mapper shares its own claims.
  */
@@ -93,6 +107,7 @@ async function zeroGrowth(acts: HolderActs, step: Extract<HolderStep, { kind: 'z
   const { partitionUUID, path, startBytes, sizeBytes } = step;
   const name = legNameFor(partitionUUID, GROWTH_EPOCH);
   const uuid = legDmUuidFor(partitionUUID, GROWTH_EPOCH, namespaceUuidFor(partitionUUID, GROWTH_EPOCH, me.bootID));
+  await requireUnused(kernel, step);
   await kernel.removeDm(name);
   await kernel.createDm(name, uuid, windowTable(path, startBytes, sizeBytes));
   try {

@@ -70,7 +70,7 @@ interface RunResult {
 
 const TOOL_LIMIT_MS = 120_000;
 /** A guard may begin to hold I/O back at any moment, and whoever mends it waits for the end of this. */
-const ADD_LIMIT_MS = 20_000;
+const STAGED_LIMIT_MS = 20_000;
 const GIVE_UP_AFTER_MS = 5000;
 /** mdadm: no udev links to wait for, no helper daemons, no systemd. */
 const TOOL_ENVIRONMENT = { LC_ALL: 'C', MDADM_NO_UDEV: '1', MDADM_NO_MDMON: '1', MDADM_NO_SYSTEMCTL: '1' };
@@ -169,7 +169,7 @@ export class SystemTools implements Tools {
   async addMember(array: string, member: string): Promise<void> {
     const script = `mount --bind "$1" ${MDADM_CONF_PATH} && exec mdadm --manage "$2" --add "$3"`;
     const args = ['--mount', '--propagation', 'private', '/bin/sh', '-c', script, 'sh'];
-    await runChecked('unshare', [...args, await this.#mdadmConf(), array, member], ADD_LIMIT_MS);
+    await runChecked('unshare', [...args, await this.#mdadmConf(), array, member], STAGED_LIMIT_MS);
   }
 
   async probeFilesystem(device: string): Promise<ProbedFilesystem | undefined> {
@@ -223,12 +223,12 @@ export class SystemTools implements Tools {
   }
 
   async growArray(array: string, memberDataBytes: number): Promise<void> {
-    await runChecked('mdadm', ['--grow', array, `--size=${memberDataBytes / KIB}K`, '--assume-clean']);
+    await runChecked('mdadm', ['--grow', array, `--size=${memberDataBytes / KIB}K`, '--assume-clean'], STAGED_LIMIT_MS);
   }
 
   async growFilesystem({ array, mountPoint, fsType }: GrowFilesystemWanted): Promise<void> {
-    if (fsType === 'ext4') await runChecked('resize2fs', [array]);
-    else await runChecked('xfs_growfs', ['-d', mountPoint]);
+    if (fsType === 'ext4') await runChecked('resize2fs', [array], STAGED_LIMIT_MS);
+    else await runChecked('xfs_growfs', ['-d', mountPoint], STAGED_LIMIT_MS);
   }
 
   /** Written anew each time and put in place by rename, so that a reader never sees half of it. */

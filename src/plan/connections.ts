@@ -77,6 +77,8 @@ function existingGuard(
     if (world.array === undefined) return remake;
     return { ...waiting(entry, 'its holder has restarted under a running array'), isLost: true };
   }
+  // Made before its partition grew; an array that is created or assembled over it would lack the rest.
+  if (world.array === undefined && leg.sizeBytes < entry.sizeBytes) return remake;
   if (isHealthyGuard(leg) && leg.underPath === under.path) return { kind: 'ready', leg };
   const { partitionUUID } = entry;
   const isSeenSmaller = under.sizeBytes !== undefined && under.sizeBytes < entry.sizeBytes;
@@ -92,15 +94,17 @@ function localWay(
 ): MemberWay {
   const partition = world.partitions.find(({ partitionUUID }) => partitionUUID === entry.partitionUUID);
   if (partition === undefined) return waiting(entry, 'the partition is not on this node');
-  if (partition.path === undefined) return waiting(entry, 'the kernel does not know the partition');
+  const epoch = status.attachmentEpoch;
+  const namespaceUUID = namespaceUuidFor(entry.partitionUUID, epoch, world.me.bootID);
+  if (partition.path === undefined) {
+    // Half grown: the table has another size than the kernel, which serves the guard as before.
+    if (leg !== undefined && isHealthyGuard(leg) && leg.namespaceUUID === namespaceUUID) return { kind: 'ready', leg };
+    return waiting(entry, 'the kernel does not know the partition');
+  }
   if (partition.foreignHolders.length > 0) {
     return waiting(entry, `the partition is held by ${[...partition.foreignHolders].sort().join(', ')}`);
   }
-  const epoch = status.attachmentEpoch;
-  const under = {
-    path: partition.path,
-    namespaceUUID: namespaceUuidFor(entry.partitionUUID, epoch, world.me.bootID),
-  };
+  const under = { path: partition.path, namespaceUUID };
   if (leg === undefined) return quickly(createGuard(entry, epoch, under));
   return existingGuard(world, entry, leg, under, under);
 }

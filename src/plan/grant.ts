@@ -1,7 +1,7 @@
 /** Serving one partition to the consumer of one epoch, and to nobody else (SPEC §7.1, §7.5). */
 import { hostNqnFor, legDmUuidFor, legNameFor, namespaceUuidFor, subsystemNqnFor } from '../api/names.ts';
 import type { MeshStorVolume, PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
-import { claimGrowth } from './growth.ts';
+import { claimGrowth, tableStep } from './growth.ts';
 import type { HolderStep } from './steps.ts';
 import { describeMember, fencedReason, sortedBy, whyUnseen } from './view.ts';
 import type { ExportSeen, HolderWorld, LegSeen, LocalPartitionSeen } from './world.ts';
@@ -215,8 +215,7 @@ export function planGrant(
     return { steps: [...revokes, ...removals], waits: waiting(why ?? 'the partition is not here') };
   }
   if (partition.path === undefined) {
-    const { partitionUUID, diskPath } = partition;
-    return { steps: [...revokes, ...removals, { kind: 'repairTable', partitionUUID, diskPath }], waits: [] };
+    return { steps: [...revokes, ...removals, tableStep(entry, partition)], waits: [] };
   }
   const serving = consumer === 'here' ? [] : serve(world, status, entry, partition);
   return { steps: [...revokes, ...removals, ...serving, ...record], waits: [] };

@@ -9,7 +9,7 @@ import { inSyncMembers } from './health.ts';
 import { neededBytes } from './expansion.ts';
 import { NOT_RUNNING, refuseByObject } from './staging.ts';
 import type { StageStep } from './steps.ts';
-import { describeMember, isHealthyGuard, memberEntries, sortedBy, wait } from './view.ts';
+import { describeMember, hasPath, memberEntries, sortedBy, wait } from './view.ts';
 import type { ArraySeen, ConsumerWorld, LegSeen, Plan } from './world.ts';
 
 function guardOf(world: ConsumerWorld, status: VolumeStatus, entry: PartitionStatus): LegSeen | undefined {
@@ -29,7 +29,7 @@ function unfit(
   if (entry.state !== 'Synced') return `${what} is ${entry.state}`;
   if (!inSyncMembers(array).has(entry.partitionUUID)) return `${what} is not in sync in array ${array.name}`;
   const guard = guardOf(world, status, entry);
-  if (guard === undefined || !isHealthyGuard(guard)) return `${what}: its path is lost`;
+  if (guard === undefined || !hasPath(world, guard)) return `${what}: its path is lost`;
   const needed = neededBytes(world.volume, world.volume.spec.capacityBytes);
   return entry.sizeBytes < needed ? `${what} has ${entry.sizeBytes} bytes, ${needed} are needed` : undefined;
 }
@@ -84,7 +84,7 @@ function lostPaths(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen)
     .filter((entry) => inSync.has(entry.partitionUUID))
     .filter((entry) => {
       const guard = guardOf(world, status, entry);
-      return guard === undefined || !isHealthyGuard(guard);
+      return guard === undefined || !hasPath(world, guard);
     })
     .map((entry) => `${describeMember(entry)}: its path is lost`);
 }

@@ -21,14 +21,16 @@ const waitingFor = (entry: PartitionStatus, why: string): GrowthPlan => ({
   waits: [`${describeMember(entry)}: ${why}`],
 });
 
-/** The table has the new size, the kernel still the old one: cut off in between. The same resize tells the kernel. */
-export function planHalfGrown(
-  entry: PartitionStatus,
-  partition: LocalPartitionSeen | undefined,
-): readonly HolderStep[] {
-  if (partition === undefined || partition.path !== undefined || partition.sizeBytes <= entry.sizeBytes) return [];
+/** The table has the new size, the kernel still the old one: cut off in between. */
+export function isHalfGrown(entry: PartitionStatus, { path, sizeBytes }: LocalPartitionSeen): boolean {
+  return path === undefined && sizeBytes > entry.sizeBytes;
+}
+
+/** The kernel does not know a partition as the table has it. Of one that is half grown, the same resize tells it. */
+export function tableStep(entry: PartitionStatus, partition: LocalPartitionSeen): HolderStep {
   const { partitionUUID, diskPath, sizeBytes } = partition;
-  return [{ kind: 'growPartition', partitionUUID, diskPath, sizeBytes }];
+  if (!isHalfGrown(entry, partition)) return { kind: 'repairTable', partitionUUID, diskPath };
+  return { kind: 'growPartition', partitionUUID, diskPath, sizeBytes };
 }
 
 /** The claim follows the partition; who exports it sees the new size when it is asked for it. */
@@ -91,7 +93,7 @@ export function planGrowth(
   }
   const { path, partitionUUID } = partition;
   if (path === undefined) {
-    return { steps: [{ kind: 'repairTable', partitionUUID, diskPath: partition.diskPath }], waits: [] };
+    return { steps: [tableStep(entry, partition)], waits: [] };
   }
   if (partition.foreignHolders.length > 0) {
     return waitingFor(entry, `the partition is held by ${[...partition.foreignHolders].sort().join(', ')}`);

@@ -3,7 +3,7 @@ import { partitionLabelFor } from '../api/names.ts';
 import { isSameDrive } from '../api/node-device.ts';
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import { planGrant, revokeSteps } from './grant.ts';
-import { planGrowth, planHalfGrown } from './growth.ts';
+import { isHalfGrown, planGrowth, tableStep } from './growth.ts';
 import type { HolderStep } from './steps.ts';
 import { describeMember, refuse, sortedBy, wait, refuseBehind, whyUnseen } from './view.ts';
 import type { DriveTableSeen, HolderWorld, LocalPartitionSeen, Plan } from './world.ts';
@@ -107,8 +107,7 @@ function planRemoval(world: HolderWorld, entry: PartitionStatus, partition: Loca
     return doing(...cut, { kind: 'recordRemoved', partitionUUID });
   }
   if (partition.foreignHolders.length > 0) return { ...waitingFor(entry, heldBy(partition)), steps: cut };
-  if (partition.path === undefined)
-    return doing(...cut, { kind: 'repairTable', partitionUUID, diskPath: partition.diskPath });
+  if (partition.path === undefined) return doing(...cut, tableStep(entry, partition));
   return doing(
     ...cut,
     { kind: 'wipePartition', partitionUUID, path: partition.path, sizeBytes: partition.sizeBytes },
@@ -127,12 +126,13 @@ function planEntry(
   if (entry.state === 'Requested') {
     return status.phase === 'Deleting' ? NOTHING : planRequested(world, entry, partition, busyDisks);
   }
-  const halfGrown = planHalfGrown(entry, partition);
-  if (halfGrown.length > 0) return doing(...halfGrown);
   if (entry.state === 'Deleting') return planRemoval(world, entry, partition);
   if (status.phase === 'Deleting') return NOTHING;
   const grant = planGrant(world, status, entry, partition);
   if (grant.steps.length > 0) return grant;
+  if (partition !== undefined && isHalfGrown(entry, partition)) {
+    return { steps: [tableStep(entry, partition)], waits: grant.waits };
+  }
   const growth = planGrowth(world, status, entry, partition);
   return { steps: growth.steps, waits: [...grant.waits, ...growth.waits] };
 }

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import type { StageRequest } from '../../src/node/operations.ts';
 import { DATA_OFFSET_BYTES } from '../../src/api/layout.ts';
+import type { Log } from '../../src/support/log.ts';
 import { GIB, MIB } from '../../src/support/units.ts';
 import { InProcessCluster, publishRequest } from './in-process-cluster.ts';
 
@@ -18,8 +19,21 @@ describe('a volume that is expanded, over fake kernels', () => {
   const fsBytes = async (node: string, path: string) =>
     (await cluster.fake(node).kernel.filesystemUsage(path, 1000)).totalBytes;
 
+  /** Partitions that a holder refused to zero. */
+  const refusals = new Set<string>();
+  const log: Log = {
+    debug: () => undefined,
+    info: () => undefined,
+    warn: (_message, fields) => {
+      const partition = /zeroing partition (\S+) .* older than the disks/.exec(JSON.stringify(fields))?.[1];
+      if (partition !== undefined) refusals.add(partition);
+    },
+    error: () => undefined,
+  };
+
   beforeEach(async () => {
-    cluster = new InProcessCluster(['node1', 'node2', 'node3']);
+    refusals.clear();
+    cluster = new InProcessCluster(['node1', 'node2', 'node3'], { log });
     await cluster.ready();
   });
   afterEach(() => cluster.stop());
@@ -76,6 +90,25 @@ describe('a volume that is expanded, over fake kernels', () => {
     await up(volumeId, 'node3');
     expect(await fsBytes('node3', stagingPath)).to.equal(GROWN);
     expect(await cluster.fake('node3').mounts.readFile(stagingPath, 'a')).to.equal('kept');
+  }).timeout(30_000);
+
+  it('zeroes nothing that the array uses, though an object from a backup says that it is to grow', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1');
+    await up(volumeId, 'node1');
+    const before = cluster.volume(volumeId);
+    if (before?.status === undefined) throw new Error('no volume');
+    await expand(volumeId);
+    await cluster.until('the phase is Synced', () => cluster.volume(volumeId)?.status?.phase === 'Synced');
+    const data = Buffer.alloc(4096, 0x5a);
+    await cluster.fake('node1').kernel.writeBytes('/dev/md127', SIZE + 100 * MIB, data);
+    const { metadata } = cluster.volume(volumeId) ?? before;
+    cluster.volumes.put({ ...before, metadata, spec: { ...before.spec, expandToBytes: GROWN } });
+    await cluster.until('every holder has refused', () => refusals.size === 2);
+    for (const { nodeID } of before.status.partitions) {
+      const disk = cluster.fake(nodeID).disk('nvme0n1');
+      const at = (disk.partitions[0]?.startBytes ?? 0) + DATA_OFFSET_BYTES + SIZE + 100 * MIB;
+      expect(Buffer.from(disk.bytes.read(at, 4096)).equals(data), nodeID).to.equal(true);
+    }
   }).timeout(30_000);
 
   it('grows by itself when nobody calls its node', async () => {

@@ -3,6 +3,7 @@ import { expanded, recordExpanded, recordGrowable, recordGrown } from '../../src
 import { wayOf } from '../../src/plan/connections.ts';
 import { expansionProgress } from '../../src/plan/expansion.ts';
 import { planGrow } from '../../src/plan/grow.ts';
+import { membersWithoutPath } from '../../src/plan/mending.ts';
 import { planHolder } from '../../src/plan/holding.ts';
 import type { ConsumerWorld } from '../../src/plan/world.ts';
 import { DATA_OFFSET_BYTES } from '../../src/api/layout.ts';
@@ -90,8 +91,32 @@ describe('a holder that grows', () => {
     const resize = [{ kind: 'growPartition', partitionUUID, diskPath, sizeBytes }];
     expect(planHolder({ ...world, partitions })).to.deep.equal({ kind: 'steps', steps: resize });
     cluster.delete();
-    const deleting = { ...world, volume: cluster.volume, partitions };
+    const { array: _array, ...stopped } = world;
+    const deleting = { ...stopped, volume: cluster.volume, partitions, legs: [] };
     expect(planHolder(deleting)).to.deep.equal({ kind: 'steps', steps: resize });
+  });
+
+  it('revokes first what a consumer has that is none any more, whatever becomes of the table', () => {
+    const cluster = staged();
+    const world = cluster.holderWorld(cluster.node('node-1'));
+    const partitions = world.partitions.map(({ path: _path, ...rest }) => ({
+      ...rest,
+      sizeBytes: rest.sizeBytes + MIB,
+    }));
+    cluster.detach();
+    const plan = planHolder({ ...world, volume: cluster.volume, partitions });
+    expect(plan.kind === 'steps' && plan.steps[0]?.kind).to.equal('fenceExport');
+  });
+
+  it('half grown, keeps its own leg in the array', () => {
+    const cluster = staged();
+    const world = cluster.consumerWorld(cluster.node('node-0'), false);
+    const partitions = world.partitions.map(({ path: _path, ...rest }) => ({
+      ...rest,
+      sizeBytes: rest.sizeBytes + MIB,
+    }));
+    expect(membersWithoutPath(world)).to.deep.equal([]);
+    expect(membersWithoutPath({ ...world, partitions })).to.deep.equal([]);
   });
 
   it('goes on with the zeroing where this process has stopped, and begins anew in another one', () => {

@@ -49,6 +49,14 @@ async function checkZero([{ cluster }]: Parts, volume: PodVolume, from: number, 
   if (left !== '0') throw new Error(`${volume.volumeId}: what was added is not zero`);
 }
 
+/** MD compares the members, all of them: what is read through the array comes from one. */
+async function checkMirrors([{ cluster }]: Parts, volume: PodVolume): Promise<void> {
+  const command = `cd /sys/block/md*/md && echo check > sync_action
+    while [ "$(cat sync_action)" != idle ]; do sleep 0.3; done; cat mismatch_cnt`;
+  const differing = (await cluster.node(volume.node).run(command, { timeoutMs: 300_000 })).trim();
+  if (differing !== '0') throw new Error(`${volume.volumeId}: ${differing} sectors differ between its members`);
+}
+
 async function untilDone([, { deployment }]: Parts, volumeId: string): Promise<void> {
   const deadline = Date.now() + 60_000;
   for (;;) {
@@ -98,6 +106,7 @@ async function growThrough(parts: Parts, wanted: VolumeWanted): Promise<void> {
   await untilDone(parts, volumeId);
   await checkSize(parts, second, DETACHED);
   await checkZero(parts, second, GROWN, DETACHED);
+  if (access === 'block') await step(`${name}: its members are alike`, () => checkMirrors(parts, second));
   if ((await sumOf(parts, second)) !== written) throw new Error(`${name}: its data has changed on the way`);
   await refuseTooMuch(parts, second);
   await kubelet.takeDown(second);
