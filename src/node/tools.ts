@@ -4,13 +4,12 @@
  * Each runs with a time limit, in the C locale, without a shell, and is judged by its exit code.
  */
 import { execFile } from 'node:child_process';
-import { mkdir, rename, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { DomainError } from '../api/errors.ts';
 import { DATA_OFFSET_BYTES, RAID10_CHUNK_BYTES } from '../api/layout.ts';
 import { MD_HOMEHOST } from '../api/names.ts';
 import type { FsType } from '../api/volume.ts';
 import { KIB } from '../support/units.ts';
+import { MDADM_CONF_PATH, writeMdadmConf } from './mdadm-conf.ts';
 
 export interface CreateArrayWanted {
   readonly arrayUUID: string;
@@ -114,12 +113,6 @@ async function runChecked(program: string, args: readonly string[], limitMs = TO
   return result.stdout;
 }
 
-/** Debian's; there in the image and wherever the package is installed. */
-const MDADM_CONF_PATH = '/etc/mdadm/mdadm.conf';
-
-/** Arrays without a bad-block log (SPEC §7.3); nothing is assembled by itself. */
-const MDADM_CONF = 'CREATE bbl=no\nAUTO -all\n';
-
 export class SystemTools implements Tools {
   readonly #runDirectory: string;
   readonly #kernelRelease: string;
@@ -138,7 +131,7 @@ export class SystemTools implements Tools {
     const args = [
       '--create',
       `/dev/md/${wanted.name}`,
-      `--config=${await this.#mdadmConf()}`,
+      `--config=${await writeMdadmConf(this.#runDirectory)}`,
       '--run',
       '--metadata=1.2',
       `--homehost=${MD_HOMEHOST}`,
@@ -157,7 +150,7 @@ export class SystemTools implements Tools {
   }
 
   async assembleArray(arrayUUID: string, name: string, members: readonly string[]): Promise<void> {
-    const config = `--config=${await this.#mdadmConf()}`;
+    const config = `--config=${await writeMdadmConf(this.#runDirectory)}`;
     const uuid = `--uuid=${arrayUUID.replaceAll('-', '')}`;
     await runChecked('mdadm', ['--assemble', `/dev/md/${name}`, config, '--readonly', '--run', uuid, ...members]);
   }
@@ -169,7 +162,7 @@ export class SystemTools implements Tools {
   async addMember(array: string, member: string): Promise<void> {
     const script = `mount --bind "$1" ${MDADM_CONF_PATH} && exec mdadm --manage "$2" --add "$3"`;
     const args = ['--mount', '--propagation', 'private', '/bin/sh', '-c', script, 'sh'];
-    await runChecked('unshare', [...args, await this.#mdadmConf(), array, member], STAGED_LIMIT_MS);
+    await runChecked('unshare', [...args, await writeMdadmConf(this.#runDirectory), array, member], STAGED_LIMIT_MS);
   }
 
   async probeFilesystem(device: string): Promise<ProbedFilesystem | undefined> {
@@ -229,16 +222,6 @@ export class SystemTools implements Tools {
   async growFilesystem({ array, mountPoint, fsType }: GrowFilesystemWanted): Promise<void> {
     if (fsType === 'ext4') await runChecked('resize2fs', [array], STAGED_LIMIT_MS);
     else await runChecked('xfs_growfs', ['-d', mountPoint], STAGED_LIMIT_MS);
-  }
-
-  /** Written anew each time and put in place by rename, so that a reader never sees half of it. */
-  async #mdadmConf(): Promise<string> {
-    const path = join(this.#runDirectory, 'mdadm.conf');
-    await mkdir(this.#runDirectory, { recursive: true, mode: 0o700 });
-    const temporary = `${path}.${process.pid}`;
-    await writeFile(temporary, MDADM_CONF);
-    await rename(temporary, path);
-    return path;
   }
 }
 

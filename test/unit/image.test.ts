@@ -115,12 +115,12 @@ describe('the image', () => {
   });
 
   it('has the configuration of mdadm that the node role works with, also where that puts its own', () => {
-    const source = textOf('src', 'node', 'tools.ts');
+    const source = textOf('src', 'node', 'mdadm-conf.ts');
     const words = (/^const MDADM_CONF = '([^']+)';$/m.exec(source)?.[1] ?? '')
       .split('\\n')
       .filter((line) => line !== '');
     expect(words).to.include('CREATE bbl=no');
-    const path = /^const MDADM_CONF_PATH = '([^']+)';$/m.exec(source)?.[1];
+    const path = /^export const MDADM_CONF_PATH = '([^']+)';$/m.exec(source)?.[1];
     const line = `printf '%s\\n' ${words.map((word) => `'${word}'`).join(' ')} > "$root${path ?? ''}"`;
     expect(textOf('deploy', 'image', 'gather.sh')).to.include(line);
   });
