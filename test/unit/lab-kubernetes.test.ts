@@ -57,6 +57,19 @@ describe('the figures of a life under Kubernetes', () => {
     expect([...refused]).to.deep.equal([['NodeStageVolume UNAVAILABLE', 1]]);
   });
 
+  it('are those of each of two calls for the same that overlap', () => {
+    const stats = 'NodeGetVolumeStats';
+    const { served } = driverCalls(
+      log(
+        received('2026-01-01T00:00:00.000Z', stats, 'a'),
+        received('2026-01-01T00:00:00.100Z', stats, 'b'),
+        answered('2026-01-01T00:00:00.300Z', stats, 'a'),
+        answered('2026-01-01T00:00:00.350Z', stats, 'b'),
+      ),
+    );
+    expect(served.map(({ ms }) => ms)).to.deep.equal([300, 250]);
+  });
+
   it('keep volumes apart, know a new one by its name and leave out calls about none', () => {
     const at = '2026-01-01T00:00:00.000Z';
     const create = { ts: at, msg: 'call received', rpc: 'CreateVolume', requestId: 'a', request: { name: 'pvc-2' } };

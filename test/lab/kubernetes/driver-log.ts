@@ -40,7 +40,7 @@ function entryOf(line: string): Entry {
 export function driverCalls(log: string): DriverCalls {
   const served: Served[] = [];
   const refused = new Map<string, number>();
-  const asked = new Map<string, { readonly volumeId: string; readonly key: string }>();
+  const asked = new Map<string, { readonly volumeId: string; readonly key: string; readonly askedAt: number }>();
   const firstAsked = new Map<string, number>();
   const done = new Map<string, number>();
   for (const { ts = '', msg, rpc = '', requestId = '', code = '', request } of log.split('\n').map(entryOf)) {
@@ -49,15 +49,15 @@ export function driverCalls(log: string): DriverCalls {
       const volumeId = request?.volumeId ?? request?.name;
       if (volumeId === undefined) continue;
       const key = `${rpc} ${volumeId} ${request?.nodeId ?? ''}`;
-      asked.set(requestId, { volumeId, key });
+      asked.set(requestId, { volumeId, key, askedAt: at });
       if (!firstAsked.has(key)) firstAsked.set(key, at);
     }
     if (msg === 'call refused') refused.set(`${rpc} ${code}`, (refused.get(`${rpc} ${code}`) ?? 0) + 1);
     const call = asked.get(requestId);
     if (msg !== 'call answered' || call === undefined) continue;
-    const { volumeId, key } = call;
+    const { volumeId, key, askedAt } = call;
     const before = done.get(key) ?? 0;
-    served.push({ rpc, volumeId, at, ms: at - (firstAsked.get(key) ?? Number.NaN), before });
+    served.push({ rpc, volumeId, at, ms: at - (firstAsked.get(key) ?? askedAt), before });
     done.set(key, before + 1);
     firstAsked.delete(key);
   }
