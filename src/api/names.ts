@@ -95,7 +95,8 @@ export function legDmUuidFor(partitionUUID: string, epoch: number, namespaceUUID
   return `${LEG_UUID_PREFIX}${partitionUUID}-${epoch}-${namespaceUUID}${volume}`;
 }
 
-function volumeMarkFor(volumeId: string): string {
+/** What the dm uuid of a volume's guard ends with. */
+export function volumeMarkFor(volumeId: string): string {
   return hashHex(volumeId, 16);
 }
 

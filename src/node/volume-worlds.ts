@@ -1,7 +1,13 @@
 /** Where this node's operations get their worlds: a fresh look at the kernel and a linearizable read of the volume, each time. */
 import { lstat } from 'node:fs/promises';
 import { errnoCode } from '../api/errors.ts';
-import { RDMA_ADDRESS_ANNOTATION, TCP_ADDRESS_ANNOTATION, isGuardOfVolume, parseLegName } from '../api/names.ts';
+import {
+  RDMA_ADDRESS_ANNOTATION,
+  TCP_ADDRESS_ANNOTATION,
+  isGuardOfVolume,
+  parseLegName,
+  volumeMarkFor,
+} from '../api/names.ts';
 import type { Kernel, MdArray } from '../api/kernel.ts';
 import type { NodeInfo, ObjectStore } from '../api/object.ts';
 import { isOutOfService } from '../api/out-of-service.ts';
@@ -140,12 +146,13 @@ export class VolumeWorlds {
    * their dm uuid whose they are.
    */
   async leftHere(candidates: readonly MeshStorVolume[]): Promise<readonly string[]> {
-    const guards = (await this.#parts.look.take()).legs;
-    if (guards.length === 0) return [];
+    const marks = new Set(
+      (await this.#parts.look.take()).legs.map(({ uuid }) => uuid.slice(uuid.lastIndexOf('-') + 1)),
+    );
+    if (marks.size === 0) return [];
     const others = candidates.filter(({ status }) => status?.nodeName !== this.me.nodeName);
-    return others
-      .map(({ metadata }) => metadata.name)
-      .filter((volumeId) => guards.some(({ uuid }) => isGuardOfVolume(uuid, volumeId)));
+    // One hash for each volume of the cluster, and none of each guard with each.
+    return others.map(({ metadata }) => metadata.name).filter((volumeId) => marks.has(volumeMarkFor(volumeId)));
   }
 
   /** From the cache: for answers about a volume. */

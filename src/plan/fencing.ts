@@ -49,8 +49,11 @@ function planArray(world: ConsumerWorld, array: ArraySeen, why: string): Plan<Fe
   const isXfs = (path: string): boolean =>
     world.mounts.some(({ mountPoint, fsType: mounted }) => mountPoint === path && mounted === 'xfs');
   // ext4, and whoever has a raw block volume open, would be told that what the surviving leg takes is written.
-  if (volumeMode === 'Block' || fsType !== 'xfs' || !mounts.every(isXfs)) {
+  if (volumeMode === 'Block') {
     return wait(`${why}; its guards stay closed until it is unstaged with nobody using it, or the node restarts`);
+  }
+  if (fsType !== 'xfs' || !mounts.every(isXfs)) {
+    return wait(`${why}; its guards stay closed until the node restarts`);
   }
   if (mounts.length > 0) return takeDown(world, array, mounts);
   // Shut down and unmounted by an earlier round, or never mounted, or by now in the sight of other mount namespaces alone.
