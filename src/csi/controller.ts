@@ -175,7 +175,8 @@ function expansionHandlers(
       name: 'ControllerExpandVolume',
       requestType: 'ControllerExpandVolumeRequest',
       validate: toGrowth,
-      lockKey: (request) => request.volumeId,
+      // It waits for holders: nobody else's call waits for it.
+      lockKey: (request) => `${request.volumeId}/expansion`,
       work: async ({ volumeId, access, ...range }, { signal }) => {
         const found = access === undefined ? undefined : await controller.getVolume(volumeId);
         const mismatch = found === undefined || access === undefined ? undefined : whyUnusable(found, access);

@@ -163,7 +163,8 @@ function factHandlers(edge: CsiEdge, node: NodeOperations): Facts {
       name: 'NodeExpandVolume',
       requestType: 'NodeExpandVolumeRequest',
       validate: toExpandRequest,
-      lockKey: (request) => request.volumeId,
+      // It waits for members: a pod that goes does not wait for it.
+      lockKey: (request) => `${request.volumeId}/expansion`,
       work: async (request, { signal }) => ({ capacityBytes: await node.expand(request, signal) }),
     }),
     NodeGetCapabilities: unary<NodeGetCapabilitiesRequest__Output, undefined, NodeGetCapabilitiesResponse>(edge, {

@@ -55,6 +55,21 @@ function requireExpandable(world: ConsumerWorld, { volumeId, volumePath, ...want
   }
 }
 
+/**
+ * Whether a pod may be waiting for this call to end before it starts: kubelet starts it only after an answer of OK or
+ * FAILED_PRECONDITION (kubelet, operationexecutor/node_expander.go). Of raw block nothing shows whether the pod runs already.
+ */
+function mayHoldUpPod({ volume, mounts }: ConsumerWorld): boolean {
+  return volume.spec.volumeMode === 'Block' || mounts.filter(({ isOurs }) => isOurs).length <= 1;
+}
+
+/** Beyond this a pod starts with the size that there is; the volume grows by itself when it can. */
+const POD_WAITS_MS = 5000;
+
+function growsLater(volumeId: string, reason: string): DomainError {
+  return new DomainError('precondition', `expanding ${volumeId}: waiting for ${reason}; it then grows by itself`);
+}
+
 function stagingWanted(request: StageRequest, volume: MeshStorVolume): StagingWanted {
   const { stagingPath, readOnly } = request;
   if (request.access.kind === 'block') return { stagingPath, readOnly, access: { kind: 'block' } };
@@ -166,29 +181,41 @@ export class VolumeNodeOperations implements NodeOperations {
   }
 
   async expand(request: ExpandRequest, signal: AbortSignal): Promise<number> {
-    const { volumeId } = request;
-    const { operation, sizeBytes } = this.#growing(volumeId, (world) => requireExpandable(world, request), [
-      request.volumePath,
-    ]);
-    await converge(operation, this.#parts.around, signal);
-    return sizeBytes();
+    const { volumeId, volumePath } = request;
+    const startedAt = performance.now();
+    const check = (world: ConsumerWorld): void => {
+      requireExpandable(world, request);
+    };
+    const { operation, seen } = this.#growing(volumeId, check, [volumePath]);
+    const plan = async (): Promise<Plan<StageStep>> => {
+      const planned = await operation.plan();
+      const isPatient = performance.now() - startedAt < POD_WAITS_MS;
+      if (planned.kind === 'wait' && !isPatient && mayHoldUpPod(seen())) throw growsLater(volumeId, planned.reason);
+      return planned;
+    };
+    await converge({ ...operation, plan }, this.#parts.around, signal);
+    return seen().array?.sizeBytes ?? 0;
   }
 
   #growing(
     volumeId: string,
     check: (world: ConsumerWorld) => void,
     paths: readonly string[] = [],
-  ): { readonly operation: Operation<StageStep>; readonly sizeBytes: () => number } {
+  ): { readonly operation: Operation<StageStep>; readonly seen: () => ConsumerWorld } {
     const { acts } = this.#parts;
     let last: ConsumerWorld | undefined;
+    const seen = (): ConsumerWorld => {
+      if (last === undefined) throw new DomainError('internal', `expanding ${volumeId}: a step without a plan`);
+      return last;
+    };
     const plan = async (): Promise<Plan<StageStep>> => {
       last = await this.#world(volumeId, { filesystem: UNPROBED, waitedMs: 0, paths });
       check(last);
       return planGrow(last);
     };
     const act = async (step: StageStep): Promise<void> => {
-      if (last === undefined) throw new DomainError('internal', `expanding ${volumeId}: a step without a plan`);
-      await actStageStep(acts, volumeId, whoOf(last.me, last.volume), { filesystem: UNPROBED }, step);
+      const { me, volume } = seen();
+      await actStageStep(acts, volumeId, whoOf(me, volume), { filesystem: UNPROBED }, step);
     };
     const onRefusal = leaveCondition(acts.volumes, volumeId, acts.now);
     const nameOf = (step: StageStep): string | undefined => {
@@ -197,7 +224,7 @@ export class VolumeNodeOperations implements NodeOperations {
     };
     return {
       operation: { name: 'expand', volumeId, plan, act, onRefusal, memberOf: nameOf },
-      sizeBytes: () => last?.array?.sizeBytes ?? 0,
+      seen,
     };
   }
 

@@ -134,6 +134,19 @@ describe('ControllerExpandVolume', () => {
     expect(await again).to.include({ capacityBytes: String(GROWN) });
   });
 
+  it('keeps nobody from attaching it while it waits; a second one is ABORTED', async () => {
+    await create();
+    cluster.bear(NAME);
+    const call = expand();
+    await untilWished();
+    const attach = { volumeId: NAME, nodeId: 'n1', volumeCapability: WRITER, readonly: false };
+    await controller().ControllerPublishVolume(attach);
+    await expectRefusal(expand(), 'ABORTED', 'ControllerExpandVolume');
+    answer({ n1: 3 * GIB, n2: 3 * GIB });
+    grow();
+    expect(await call).to.include({ capacityBytes: String(GROWN) });
+  });
+
   it('goes on in the reconciler when its caller has gone', async () => {
     await create();
     cluster.bear(NAME);

@@ -210,6 +210,37 @@ describe('a volume that is expanded, over fake kernels', () => {
     expect(added.every((byte) => byte === 0)).to.equal(true);
   }).timeout(30_000);
 
+  it('keeps no pod from starting while a path is lost: its node says so, and the volume grows when the path is back', async () => {
+    const volumeId = await cluster.create(VOLUME, 'node1');
+    const staged = await up(volumeId, 'node1');
+    const { stagingPath } = staged;
+    const { operations } = cluster.role('node1');
+    cluster.fabric.cut('node1', 'node2');
+    cluster.fabric.expire();
+    await expand(volumeId);
+    // Reaching a holder that was away for long is tried again only after a while.
+    const within = AbortSignal.timeout(40_000);
+    const request = { volumeId, volumePath: stagingPath, requiredBytes: GROWN, limitBytes: 0 };
+    const call = (): Promise<{ readonly kind: string; readonly message: string }> =>
+      operations.expand(request, within).then(
+        (bytes) => ({ kind: 'done', message: String(bytes) }),
+        (error: unknown) => error as { kind: string; message: string },
+      );
+    const refused = await call();
+    expect(refused.kind).to.equal('precondition');
+    expect(refused.message).to.match(/node2.*path is lost.*grows by itself/u);
+    await operations.publish(publishRequest(staged, '/var/lib/kubelet/pods/a/mount'), limit());
+    const again = call();
+    await new Promise((resolve) => setTimeout(resolve, 6000));
+    cluster.fabric.heal('node1', 'node2');
+    const { kind, message } = await again;
+    expect({ kind, message }, 'a pod that runs waits for nothing').to.deep.equal({
+      kind: 'done',
+      message: String(GROWN),
+    });
+    expect(await fsBytes('node1', stagingPath)).to.equal(GROWN);
+  }).timeout(60_000);
+
   it('of a raw block volume is at the path where its device node is, and nowhere else', async () => {
     const volumeId = await cluster.create(VOLUME, 'node1', {}, SIZE, 'Block');
     const request = await up(volumeId, 'node1', { access: { kind: 'block' } });

@@ -66,12 +66,14 @@ const ALLOWED: readonly (readonly [string, unknown, unknown])[] = [
   ['sectorSize', undefined, 512],
   ['activatedAt', undefined, '2026-08-01T10:00:00Z'],
   ['formattedAt', undefined, '2026-08-01T10:00:00Z'],
-  ['capacityBytes', 1048576, 2097152],
   ['expandToBytes', undefined, 2147483648],
   ['expandToBytes', 4294967296, 2147483648],
   ['memberMissingTimeout', 900, 60],
   ['onWitnessLoss', 'suspend', 'continue'],
 ];
+
+const STRIPED = { drivesPerCopy: 2 };
+const WISHED = { expandToBytes: 2147483648 };
 
 /** Message of a rule in deploy/crds → what it refuses: the kind, what the spec is at first, what it may not become. */
 const BROKEN: ReadonlyMap<string, readonly [string, Record<string, unknown>, Record<string, unknown>]> = new Map([
@@ -80,6 +82,9 @@ const BROKEN: ReadonlyMap<string, readonly [string, Record<string, unknown>, Rec
   ['formattedAt is immutable once set', [VOLUMES, { formattedAt: '2026-08-01T10:00:00Z' }, { formattedAt: null }]],
   ['capacityBytes must be a multiple of 1048576 (1 MiB)', [VOLUMES, {}, { capacityBytes: 1073741825 }]],
   ['expandToBytes must not be below capacityBytes', [VOLUMES, {}, { expandToBytes: 1048576 }]],
+  ['expandToBytes is only for volumes whose drivesPerCopy is 1', [VOLUMES, STRIPED, { expandToBytes: 2147483648 }]],
+  ['expandToBytes must not be above 65970697666560 (60 TiB)', [VOLUMES, {}, { expandToBytes: 65970698715136 }]],
+  ['capacityBytes changes only to what expandToBytes asks for', [VOLUMES, WISHED, { capacityBytes: 2148532224 }]],
   ['expandToBytes must be a multiple of 1048576 (1 MiB)', [VOLUMES, {}, { expandToBytes: 2147483649 }]],
   ['capacityBytes may only grow', [VOLUMES, { capacityBytes: 2097152 }, { capacityBytes: 1048576 }]],
   ['numberOfCopies is immutable', [VOLUMES, {}, { numberOfCopies: 3 }]],
@@ -147,6 +152,13 @@ export function describeRules(api: () => Api): void {
         expect(changed.spec[field]).to.equal(after);
       });
     }
+
+    it('lets a volume have the size that was wished, and takes the wish away with it', async () => {
+      const made = await api().create(VOLUMES, volume(freshName(), WISHED));
+      const spec = { capacityBytes: WISHED.expandToBytes, expandToBytes: null };
+      const changed = await api().patch(`${VOLUMES}/${made.metadata.name}`, { spec });
+      expect(changed.spec).to.include({ capacityBytes: 2147483648 }).and.not.have.property('expandToBytes');
+    });
 
     for (const message of messagesOfRules()) {
       it(`refuses what breaks the rule "${message}"`, async () => {
