@@ -54,7 +54,7 @@ function labLayer(name, script) {
 /** Builds helm and an API server the first time: some minutes. */
 async function chartLayer() {
   try {
-    const sidecars = ['csi-provisioner', 'csi-attacher'];
+    const sidecars = ['csi-provisioner', 'csi-attacher', 'csi-resizer'];
     await ensureTools(['helm', 'kubeconform', 'etcd', 'kube-apiserver', 'kubectl', ...sidecars]);
   } catch (error) {
     if (!(error instanceof GoMissing)) throw error;

@@ -1,9 +1,8 @@
 /**
- * The roles of the sidecars on a real API server: the real csi-provisioner and csi-attacher, with the arguments of the chart's pod and
- * its rules, before the program's own controller; every verb is left out once.
+ * The roles of the sidecars on a real API server: the real csi-provisioner, csi-attacher and csi-resizer, with the arguments of the
+ * chart's pod and its rules, before the program's own controller and node roles over fake kernels; every verb is left out once.
  *
- * Two sidecars are not shown here; their roles were read from their code. csi-resizer needs holders that answer a wish to grow, and no
- * node runs here. The health monitor is not among the pinned tools (`test/kube/tools`).
+ * The health monitor is not shown here: it is not among the pinned tools (`test/kube/tools`), its role was read from its code.
  */
 import { randomUUID } from 'node:crypto';
 import { expect } from 'chai';
@@ -24,7 +23,7 @@ import { line, rightsOf } from './rules.ts';
 
 const ACCOUNT = 'release-meshstor-controller';
 const NODES = ['node1', 'node2'] as const;
-const SIDECARS = ['provisioner', 'attacher'] as const;
+const SIDECARS = ['provisioner', 'attacher', 'resizer'] as const;
 type Sidecar = (typeof SIDECARS)[number];
 
 const CLASS = 'meshstor-replicated';
@@ -57,7 +56,7 @@ describe('every verb of the roles of the sidecars', () => {
 
   /** Rules for all namespaces are asked for in one. */
   function isEverywhere({ resource }: Access): boolean {
-    return resource === 'events' || resource === 'persistentvolumeclaims';
+    return resource === 'events' || resource.startsWith('persistentvolumeclaims');
   }
 
   /** The objects that the controller's pod hangs on: capacities belong to the Deployment. */
@@ -168,12 +167,34 @@ describe('every verb of the roles of the sidecars', () => {
     await api.delete(`${CLAIMS}/too-much`);
   }
 
-  /** Provisioned, attached, detached, deleted. */
+  /** The part of a claim's life that other components write. */
+  const changeClaim = (name: string, status: object): Promise<Wire> =>
+    replicas.plane.api.patch(`${CLAIMS}/${name}/status`, { status });
+
+  /** Grows a claim in so many steps; between them as if kubelet had told the node. */
+  async function growClaim(name: string, volume: string, sizes: readonly string[]): Promise<void> {
+    const { api } = replicas.plane;
+    await api.patch(`${CLAIMS}/${name}`, { spec: { volumeName: volume } });
+    await changeClaim(name, { phase: 'Bound', accessModes: ['ReadWriteOnce'], capacity: { storage: '1Gi' } });
+    for (const storage of sizes) {
+      await api.patch(`${CLAIMS}/${name}`, { spec: { resources: { requests: { storage } } } });
+      const isGrown = async () =>
+        JSON.stringify((await api.get(`${PVS}/${volume}`)).spec['capacity']).includes(storage);
+      await until(`a volume of ${storage}`, isGrown, LIMIT_MS);
+      const isTold = async () =>
+        JSON.stringify((await api.get(`${CLAIMS}/${name}`)).status).includes('NodeResizePending');
+      await until('word that the node has to grow it, too', isTold, LIMIT_MS);
+      await changeClaim(name, { capacity: { storage }, conditions: null, allocatedResourceStatuses: null });
+    }
+  }
+
+  /** Provisioned, grown, attached, detached, deleted. */
   async function liveOnce(): Promise<void> {
     const { api } = replicas.plane;
     await claim('data', '1Gi');
     await until('the volume of the claim', async () => (await volumeOf('data')) !== undefined, LIMIT_MS);
     const volume = (await volumeOf('data')) ?? '';
+    await growClaim('data', volume, ['1280Mi', '1536Mi']);
     const name = `csi-${randomUUID()}`;
     const spec = { attacher: DRIVER_NAME, nodeName: 'node1', source: { persistentVolumeName: volume } };
     await api.create(ATTACHMENTS, {
@@ -200,7 +221,7 @@ describe('every verb of the roles of the sidecars', () => {
       const { finalizers = [] } = found?.metadata ?? {};
       return finalizers.every((finalizer) => finalizer === 'kubernetes.io/pv-protection');
     };
-    await until('both sidecars to let the volume go', isLetGo, LIMIT_MS);
+    await until('the sidecars to let the volume go', isLetGo, LIMIT_MS);
     // The last one is of a controller that is not here either.
     await api.patch(`${PVS}/${volume}`, { metadata: { finalizers: null } }).catch(() => undefined);
     await until('the end of the volume', isGone(`${PVS}/${volume}`), LIMIT_MS);
@@ -217,15 +238,20 @@ describe('every verb of the roles of the sidecars', () => {
     await replicas.plane.api.delete(`${STORAGE}/storageclasses/meshstor-local-storage`);
     await until('capacities that go', async () => (await capacities()) === 2, LIMIT_MS);
     const hasRenewed = () => SIDECARS.every((sidecar) => has(sidecar, 'update', 'leases'));
-    await until('both leases are renewed', hasRenewed, LIMIT_MS);
+    await until('all leases are renewed', hasRenewed, LIMIT_MS);
   }
 
   before(async function () {
     this.timeout(BUILD_LIMIT_MS);
-    const names = ['etcd', 'kube-apiserver', 'kubectl', 'helm', 'csi-provisioner', 'csi-attacher'] as const;
+    const sidecars = ['csi-provisioner', 'csi-attacher', 'csi-resizer'] as const;
+    const names = ['etcd', 'kube-apiserver', 'kubectl', 'helm', ...sidecars] as const;
     const tools = Object.fromEntries(names.map((name) => [name, toolPath(name)]));
     process.env['MESHSTOR_KUBE_TOOLS'] = JSON.stringify(tools);
-    const quick = ['sidecars.provisioner.capacityPollInterval=2s', 'sidecars.provisioner.retryMax=2s'];
+    const quick = [
+      'sidecars.provisioner.capacityPollInterval=2s',
+      'sidecars.provisioner.retryMax=2s',
+      'sidecars.resizer.enabled=true',
+    ];
     chart = objects('--kube-version', '1.36.0', '--set', quick.join(','));
     replicas = await Replicas.start(NODES);
     await prepare();
