@@ -101,7 +101,6 @@ async function buildFromPublic() {
 
 /** Builds up to a stage on the bases of this machine and hands the mounted result over. */
 async function buildLocally(arch, stage, take) {
-  ensurePackages('image');
   const { buildah, driver } = await localBuildah();
   mkdirSync(imageCache(), { recursive: true });
   const bases = await ensureBases(buildah, print);
@@ -193,12 +192,17 @@ async function compileAddon(arch) {
   print(join(folder, ADDON));
 }
 
-/** One build at a time in the storage of the cache folder: the same call, by flock, which ends with it. */
+/**
+ * One build at a time in the storage of the cache folder: the same call, by flock, which ends with it. Anybody but root makes it in
+ * a namespace of users of their own, where what is built may belong to many.
+ */
 async function inTurn() {
   const mark = 'MESHSTOR_IMAGE_TURN';
   if (process.env[mark] !== undefined) return;
   mkdirSync(imageCache(), { recursive: true });
-  const call = [join(imageCache(), '.lock'), process.execPath, ...process.argv.slice(1)];
+  ensurePackages('image');
+  const around = process.getuid() === 0 ? [] : ['buildah', 'unshare'];
+  const call = [join(imageCache(), '.lock'), ...around, process.execPath, ...process.argv.slice(1)];
   const { ok } = await run('flock', call, { live: true, env: { ...process.env, [mark]: '1' } });
   process.exit(ok ? 0 : 1);
 }

@@ -34,6 +34,7 @@ const GROUPS = {
   image: {
     buildah: 'buildah',
     mmdebstrap: 'mmdebstrap',
+    uidmap: 'newuidmap',
     'debian-archive-keyring': '/usr/share/keyrings/debian-archive-keyring.*',
   },
   lab: {
