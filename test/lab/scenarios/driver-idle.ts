@@ -14,11 +14,8 @@ const CYCLE_MS = 25_000;
 const RSS_LIMIT_MIB = 120;
 /** In 100 s: ten passes and seven heartbeats (every 10 s and 15 s). */
 const EXPECTED_BURSTS = 17;
-/**
- * Beside those one 5 s after each of them, when the timer runs out that had watched over its reads of the drives (one that was
- * cleared still wakes the loop once), and the collector of garbage, which comes when it pleases.
- */
-const MOST_BURSTS = 40;
+/** Beside those the collector of garbage, which comes when it pleases. */
+const MOST_BURSTS = 24;
 /** A process that polls has none; how long a pass takes depends on the machine. */
 const FEWEST_QUIET_SECONDS = 25;
 const TRACE = '/sys/kernel/tracing';
