@@ -1,5 +1,5 @@
 /**
- * The import rules of docs/architecture.md. Each folder of src names what it may use; anything else is an error.
+ * The import rules of docs/development.md. Each folder of src names what it may use; anything else is an error.
  * `node scripts/lint.mjs --self-test` proves that every rule here fires.
  */
 

@@ -1,6 +1,6 @@
 // The main job from nothing: sets the machine up, builds, and runs test/lab/demo.ts on virtual nodes.
 //
-//   node scripts/demo.mjs [arguments of the demo]
+//   node scripts/demo.mjs
 //
 // The last line is `demo: ok in N s`.
 
@@ -20,4 +20,4 @@ if (process.getuid?.() !== 0) {
 ensurePackages('build', 'lab');
 ensureNpm();
 must(['scripts/build.mjs']);
-must(['--import', 'tsx', 'test/lab/demo.ts', ...process.argv.slice(2)]);
+must(['--import', 'tsx', 'test/lab/demo.ts']);

@@ -92,7 +92,7 @@ let hasWarned = false;
 function warnOnce(say) {
   if (hasWarned) return;
   hasWarned = true;
-  say('building what is missing: the first time up to twenty minutes on two cores, and 8 GB in the caches of Go');
+  say('building what is missing: the first time twenty to forty minutes on two cores, and 8 GB in the caches of Go');
 }
 
 async function provide(name, say) {

@@ -50,7 +50,7 @@ const LAYERS = {
     const core = sum(await scriptLayer('scripts/lint.mjs', '--native'), await scriptLayer('scripts/native-test.mjs'));
     return sum(core, await mochaLayer('native', ['test/native']));
   },
-  // Builds its components the first time: some ten minutes on two cores.
+  // Builds its components the first time, as whoever comes first: all of them take twenty to forty minutes on two cores.
   'kube-real': () => scriptLayer('scripts/test-kube.mjs'),
   lab: () => labLayer('lab', 'scripts/lab.mjs'),
   // CSI's own conformance suite.

@@ -62,14 +62,20 @@ Result<std::string> ParseFabricsReply(const std::string& reply);
 /// is EALREADY when the controller is found (it may be reconnecting: see its state). Blocks for seconds while the
 /// target is silent. Needs CAP_SYS_ADMIN.
 ///
-/// errno as the kernel gives it (STYLE §2.9):
-///   EINVAL, EOPNOTSUPP                                     an option is refused, or the transport's module is missing
-///   ECONNREFUSED, EADDRNOTAVAIL, ETIMEDOUT, EHOSTUNREACH,
-///   ENETUNREACH, ECONNRESET                                nobody there: try again later
-///   EIO                                                    the target answered and refused (host not allowed, no such
-///   NQN) EALREADY                                               connected, but by a controller that sysfs does not
-///   show (going away) ENOKEY                                                 authentication is wanted and no key is
-///   there ENOENT, ENODEV on open                                 the nvme-fabrics module is not loaded
+/// errno as the kernel gives it:
+///   EINVAL         an option is refused, or the transport's module is missing
+///   EOPNOTSUPP     an option is refused, or the transport's module is missing
+///   ECONNREFUSED   nobody there: try again later
+///   EADDRNOTAVAIL  nobody there: try again later
+///   ETIMEDOUT      nobody there: try again later
+///   EHOSTUNREACH   nobody there: try again later
+///   ENETUNREACH    nobody there: try again later
+///   ECONNRESET     nobody there: try again later
+///   EIO            the target answered and refused (host not allowed, no such NQN)
+///   EALREADY       connected, but by a controller that sysfs does not show (going away)
+///   ENOKEY         authentication is wanted and no key is there
+///   ENOENT         on open: the nvme-fabrics module is not loaded
+///   ENODEV         on open: the nvme-fabrics module is not loaded
 Result<std::string> NvmeConnect(const Sysfs& sysfs, const NvmeConnectOptions& options);
 
 /// Deletes every fabrics controller of the NQN and waits until sysfs shows none. None is success; ETIMEDOUT names one

@@ -41,7 +41,7 @@ export const LINUX_RAID_TYPE_GUID = 'A19D880F-05FC-4D3B-A006-743F0F84911E';
 export const PARTITION_LABEL_PREFIX = 'meshstor-';
 export const LEG_NAME_PREFIX = 'meshstor-';
 export const LEG_UUID_PREFIX = 'MESHSTOR-';
-/** md's own word for "belongs to no host by name": see SPEC §1, REVIEW §14. */
+/** A name of ours in each superblock (SPEC §1): with "any", the udev of whoever holds a member would start the array it sees there. */
 export const MD_HOMEHOST = 'meshstor';
 
 /** Namespace of host ids and machine-independent names: a constant of this project. */

@@ -35,7 +35,7 @@ export interface StageMemory {
   filesystem: FilesystemSeen;
 }
 
-/** From the connection being live to its block device: some 100 ms (LAB), more on a loaded machine. */
+/** From the connection being live to its block device: some 100 ms, more on a loaded machine. */
 const NAMESPACE_LIMIT_MS = 10_000;
 
 interface Namespace {

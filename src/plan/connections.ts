@@ -8,7 +8,7 @@ import type { ConsumerWorld, ImportSeen, LegSeen } from './world.ts';
 
 /** SPEC §8: the kernel notices quickly, the guard keeps MD out of it. */
 const CONNECTION = { keepAliveTmoSec: 1, fastIoFailTmoSec: 1, ctrlLossTmoSec: 3, reconnectDelaySec: 1 } as const;
-/** One TCP connection per CPU and member would be too many (REVIEW §16). */
+/** One TCP connection per CPU and member would be too many: the kernel makes so many unless it is told otherwise. */
 const IO_QUEUES = 4;
 
 /**

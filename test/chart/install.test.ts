@@ -64,7 +64,7 @@ describe('the chart on a real API server', () => {
     return plane.kubeconfigFor(`pod-on-${node}`, await tokenOnNode(plane, node));
   }
 
-  /** An older chart: its definitions lack a field that the present ones have. */
+  /** An older chart: a short name in its definitions is another one. */
   function olderChart(): string {
     const folder = mkdtempSync(join(tmpdir(), 'meshstor-chart-'));
     cpSync(CHART, folder, { recursive: true });

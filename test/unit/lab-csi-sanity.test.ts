@@ -1,6 +1,9 @@
 import { expect } from 'chai';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { CaseResult } from '../lab/csi-sanity/report.ts';
-import { faultsIn, readReport } from '../lab/csi-sanity/report.ts';
+import { ACCESSES, faultsIn, prepareReports, readReport, reportPath } from '../lab/csi-sanity/report.ts';
 import { SKIPS, skippedNames } from '../lab/csi-sanity/skips.ts';
 
 const XML = `<?xml version="1.0" encoding="UTF-8"?>
@@ -27,6 +30,19 @@ const passed = (name: string): CaseResult => ({ name, status: 'passed', message:
 const skipped = (name: string): CaseResult => ({ name, status: 'skipped', message: 'skipped - why' });
 
 describe('the report of csi-sanity', () => {
+  it('of an earlier run is gone before the next one begins', async () => {
+    const parent = mkdtempSync(join(tmpdir(), 'meshstor-reports-'));
+    try {
+      const results = join(parent, 'results');
+      await prepareReports(results);
+      for (const access of ACCESSES) writeFileSync(reportPath(results, access), XML);
+      await prepareReports(results);
+      expect(ACCESSES.filter((access) => existsSync(reportPath(results, access)))).to.deep.equal([]);
+    } finally {
+      rmSync(parent, { recursive: true });
+    }
+  });
+
   it('gives every case with its outcome, what did not end well as failed, what is pending as skipped', () => {
     expect(readReport(XML)).to.deep.equal([
       { name: 'Probe "ready" & alive', status: 'passed', message: '' },

@@ -1,3 +1,19 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+export type Access = 'mount' | 'block';
+export const ACCESSES: readonly Access[] = ['mount', 'block'];
+
+export function reportPath(results: string, access: Access): string {
+  return join(results, `csi-sanity-${access}.xml`);
+}
+
+/** A run that ends early must not leave the reports of the one before it. */
+export async function prepareReports(results: string): Promise<void> {
+  await mkdir(results, { recursive: true });
+  await Promise.all(ACCESSES.map((access) => rm(reportPath(results, access), { force: true })));
+}
+
 /** The outcome of one case, as the suite's JUnit file has it. */
 export interface CaseResult {
   readonly name: string;

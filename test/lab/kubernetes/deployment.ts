@@ -103,11 +103,11 @@ export class KubernetesDeployment {
     return (await this.list(plural)).find(({ metadata }) => metadata.name === name);
   }
 
-  /** The chart as a user installs it; with csi-resizer, which is started if the driver can expand volumes. */
+  /** The chart as a user installs it. */
   async installChart(): Promise<void> {
     const registries = 'image.registry=registry.example.org,sidecars.registry=mirror.example.org:5000';
     const drives = 'node.driveSelectors[0]=model=QEMU*,node.initializeBlank=true';
-    const values = `${registries},${drives},controller.replicaCount=1,sidecars.resizer.enabled=true`;
+    const values = `${registries},${drives},controller.replicaCount=1`;
     const args = ['install', 'release', CHART, '--namespace', NAMESPACE, '--create-namespace', '--set', values];
     // Settings of whoever runs the lab do not count.
     const own = {
@@ -146,10 +146,10 @@ export class KubernetesDeployment {
     const kubeconfig = await this.#kubeconfigOf(pod);
     const program = await this.#startContainer(pod, kubeconfig, 'meshstor', PROGRAM);
     await untilReady(program, () => this.#serves(), LIMIT_MS);
-    const canExpand = await this.#canExpand();
-    const sidecars = Object.entries(SIDECARS).filter(([name]) => name !== 'resizer' || canExpand);
-    for (const [name, tool] of sidecars) await this.#startContainer(pod, kubeconfig, name, toolPath(tool));
-    return sidecars.map(([, tool]) => tool);
+    for (const [name, tool] of Object.entries(SIDECARS)) {
+      await this.#startContainer(pod, kubeconfig, name, toolPath(tool));
+    }
+    return Object.values(SIDECARS);
   }
 
   async #startContainer(pod: Pod, kubeconfig: string, name: string, path: string): Promise<Component> {
@@ -163,11 +163,6 @@ export class KubernetesDeployment {
     const component = await startComponent(controllerLabel(name), 'env', all, this.#cluster.results);
     this.#components.push(component);
     return component;
-  }
-
-  async #canExpand(): Promise<boolean> {
-    const { capabilities } = await this.controller.controller.ControllerGetCapabilities({});
-    return capabilities.some(({ rpc }) => rpc?.type === 'EXPAND_VOLUME');
   }
 
   /** What the logs of the controller and of the nodes tell of calls. */

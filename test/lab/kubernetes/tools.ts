@@ -20,7 +20,7 @@ const NEEDED = [
 
 /**
  * Finds or builds the programs and tells this process and those that it starts where they are. A machine that has none of them
- * builds for up to twenty minutes and needs the network: call it outside the lab's namespace.
+ * builds for twenty to forty minutes on two cores and needs the network: call it outside the lab's namespace.
  */
 export async function provideTools(print: (line: string) => void): Promise<void> {
   print('the programs of a real Kubernetes: looking, and building what is missing');

@@ -1,11 +1,12 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GUEST_SOCKET } from '../deployment.ts';
 import type { Machine } from '../machine.ts';
 import { REPO_ROOT } from '../paths.ts';
 import { remainsAnywhere } from '../remains.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
-import { faultsIn, readReport } from '../csi-sanity/report.ts';
+import type { Access } from '../csi-sanity/report.ts';
+import { ACCESSES, faultsIn, prepareReports, readReport, reportPath } from '../csi-sanity/report.ts';
 import { SKIPS, skippedNames } from '../csi-sanity/skips.ts';
 import { TcpRelay } from '../tcp-relay.ts';
 import type { Driver } from '../with-driver.ts';
@@ -22,8 +23,7 @@ const SUITE_LIMIT_MS = 20 * 60_000;
 const REMOVAL_LIMIT_MS = 120_000;
 /** Where kubelet has its volumes, so that a forgotten mount is seen. The suite makes the folders itself, not their parent. */
 const FOLDER = '/var/lib/kubelet/csi-sanity';
-
-type Access = 'mount' | 'block';
+const RESULTS = join(REPO_ROOT, 'test-results');
 
 function commandFor(access: Access, controllerPort: number, hostAddress: string): readonly string[] {
   return [
@@ -73,9 +73,7 @@ async function runSuite(
       });
     });
   });
-  const results = join(REPO_ROOT, 'test-results');
-  await mkdir(results, { recursive: true });
-  await writeFile(join(results, `csi-sanity-${access}.xml`), xml);
+  await writeFile(reportPath(RESULTS, access), xml);
   const cases = readReport(xml);
   const count = (status: string): number => cases.filter((each) => each.status === status).length;
   note(`${access}: ${count('passed')} passed, ${count('failed')} failed, ${count('skipped')} skipped`);
@@ -93,7 +91,7 @@ async function bothWays(context: ScenarioContext, driver: Driver): Promise<reado
   const relay = await TcpRelay.listen(cluster.hostAddress, driver.deployment.controllerSocket);
   try {
     const faults: string[] = [];
-    for (const access of ['mount', 'block'] as const) {
+    for (const access of ACCESSES) {
       faults.push(...(await runSuite(context, access, relay.port)));
       await step(`${access}: every volume is gone`, () => untilNothingRemains(driver, cluster.nodes));
     }
@@ -111,6 +109,7 @@ export const csiSanity: Scenario = {
   skip: () => (PROGRAM === undefined ? 'needs the csi-sanity program: run `npm run test:sanity`' : undefined),
   async run(context) {
     let faults: readonly string[] = [];
+    await prepareReports(RESULTS);
     await withDriver(context, {}, async (driver) => {
       faults = await bothWays(context, driver);
     });
