@@ -13,12 +13,19 @@ const CRDS = `${CHART}/files/crds`;
 
 const text = (path) => readFileSync(join(root, path), 'utf8');
 
+/** The chart's own version, the program's, and that of its image. */
+function withVersion(chart, version) {
+  return chart
+    .replace(/^((?:appV|v)ersion): .*$/gm, `$1: ${version}`)
+    .replace(/(image: meshstor\/meshstor):.*$/gm, `$1:${version}`);
+}
+
 /** Path in the chart → what should stand there. */
 function wantedFiles() {
   const { version } = JSON.parse(text('package.json'));
   const wanted = new Map([
     [`${CHART}/files/60-meshstor.rules`, text('deploy/udev/60-meshstor.rules')],
-    [`${CHART}/Chart.yaml`, text(`${CHART}/Chart.yaml`).replace(/^((?:appV|v)ersion): .*$/gm, `$1: ${version}`)],
+    [`${CHART}/Chart.yaml`, withVersion(text(`${CHART}/Chart.yaml`), version)],
   ]);
   for (const path of filesBelow('deploy/crds', ['.yaml'])) wanted.set(`${CRDS}/${basename(path)}`, text(path));
   return wanted;
