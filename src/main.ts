@@ -45,6 +45,8 @@ const handlers = {
   runNode: async (options: Parameters<typeof import('./main/run-node.ts').runNode>[0]): Promise<number> =>
     runRole((await import('./main/run-node.ts')).runNode(options)),
   runDoctor: (options: Parameters<typeof runDoctor>[0]): Promise<number> => runDoctor(options, print),
+  runTakeover: async (options: Parameters<typeof import('./main/run-takeover.ts').runTakeover>[0]): Promise<number> =>
+    (await import('./main/run-takeover.ts')).runTakeover(options, print, io.stderr),
 };
 
 const io = {

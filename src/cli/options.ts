@@ -18,6 +18,7 @@ import {
   parseName,
   parseOneOf,
   parseUnixEndpoint,
+  parseUuid,
 } from './parse-values.ts';
 import type { HostPort } from './parse-values.ts';
 
@@ -62,6 +63,15 @@ export interface NodeOptions extends CommonOptions {
 export interface DoctorOptions {
   readonly output: 'table' | 'json';
   readonly hostRoot: string;
+}
+
+export interface TakeoverOptions {
+  /** Name of the MeshStorVolume. */
+  readonly volume: string;
+  readonly acceptDataLoss: boolean;
+  /** PARTUUIDs of the copy to go on with. */
+  readonly members: readonly string[];
+  readonly kubeconfig?: string;
 }
 
 const COMMON = 'Common options:';
@@ -209,6 +219,26 @@ export const DOCTOR_OPTIONS = {
   hostRoot: { ...HOST_ROOT, group: 'Doctor options:' },
 } satisfies Record<string, OptionSpec>;
 
+export const TAKEOVER_OPTIONS = {
+  // On the command line alone: nobody accepts this by what stands in an environment.
+  acceptDataLoss: {
+    flag: '--accept-data-loss',
+    env: [],
+    help: 'do it; without this, only say what would be done',
+    group: 'Takeover options:',
+    parse: parseBoolean,
+  },
+  members: {
+    flag: '--member <partition uuid>',
+    env: [],
+    help: 'the copy to go on with, where there are several or its node is not heard of; repeatable',
+    group: 'Takeover options:',
+    repeatable: true,
+    parse: parseUuid,
+  },
+  kubeconfig: COMMON_OPTIONS.kubeconfig,
+} satisfies Record<string, OptionSpec>;
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 function commonOptions(values: OptionValues<typeof COMMON_OPTIONS>): CommonOptions {
@@ -260,4 +290,19 @@ export function nodeOptions(flags: Readonly<Record<string, unknown>>, env: Envir
 export function doctorOptions(flags: Readonly<Record<string, unknown>>, env: Environment): DoctorOptions {
   const values = readOptions(DOCTOR_OPTIONS, flags, env);
   return { output: values.output ?? 'table', hostRoot: values.hostRoot ?? '/' };
+}
+
+/** `words`: what stands on the command line beside options. */
+export function takeoverOptions(
+  flags: Readonly<Record<string, unknown>>,
+  env: Environment,
+  [volume = '']: readonly string[],
+): TakeoverOptions {
+  const values = readOptions(TAKEOVER_OPTIONS, flags, env);
+  return {
+    volume,
+    acceptDataLoss: values.acceptDataLoss === true,
+    members: values.members ?? [],
+    ...(values.kubeconfig === undefined ? {} : { kubeconfig: values.kubeconfig }),
+  };
 }

@@ -55,6 +55,12 @@ export function parseBoolean(text: string): boolean {
   throw new RuleError('true or false');
 }
 
+export function parseUuid(text: string): string {
+  const uuid = text.toLowerCase();
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(uuid)) throw new RuleError('a UUID');
+  return uuid;
+}
+
 /** A day at most: what is wrong longer should be told. */
 export function parseMinutes(text: string): number {
   const minutes = Number(text);

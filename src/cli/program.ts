@@ -1,6 +1,6 @@
 /** The command line: which command, its options, help, and one clear line when something is wrong with them. */
 import { Command, CommanderError, Option } from 'commander';
-import type { ControllerOptions, DoctorOptions, NodeOptions } from './options.ts';
+import type { ControllerOptions, DoctorOptions, NodeOptions, TakeoverOptions } from './options.ts';
 import {
   CONTROLLER_OPTIONS,
   controllerOptions,
@@ -8,6 +8,8 @@ import {
   doctorOptions,
   NODE_OPTIONS,
   nodeOptions,
+  TAKEOVER_OPTIONS,
+  takeoverOptions,
 } from './options.ts';
 import type { OptionSpec } from './option-table.ts';
 import { UsageError } from './option-table.ts';
@@ -17,6 +19,7 @@ export interface CommandHandlers {
   runController(options: ControllerOptions): Promise<number>;
   runNode(options: NodeOptions): Promise<number>;
   runDoctor(options: DoctorOptions): Promise<number>;
+  runTakeover(options: TakeoverOptions): Promise<number>;
 }
 
 export interface CliIo {
@@ -60,11 +63,20 @@ Examples:
   meshstor doctor --host-root /host -o json
 `;
 
+const TAKEOVER_EXAMPLES = `
+For a volume that waits for ever, because every copy that holds all that was written is gone for good. An older copy becomes the truth;
+what was written after it was left out is lost. The volume must be detached. Make sure that the node that used it last is off.
+Exit code: 0 when it was done, 1 when it was only said or refused.
+
+Examples:
+  meshstor takeover pvc-5d2c7f10-9a4b-4c1e-8d3f-2b6a9e0c7d51                       what would be given up?
+  kubectl -n meshstor exec deploy/meshstor-controller -c meshstor -- meshstor takeover VOLUME --accept-data-loss
+`;
+
 function addOptions(command: Command, table: Readonly<Record<string, OptionSpec>>): void {
   for (const spec of Object.values(table)) {
-    const names = spec.env.join(', ');
-    const fallback = spec.default === undefined ? '' : `, default ${spec.default}`;
-    const option = new Option(spec.flag, `${spec.help} [${names}${fallback}]`).helpGroup(spec.group);
+    const notes = [...spec.env, ...(spec.default === undefined ? [] : [`default ${spec.default}`])].join(', ');
+    const option = new Option(spec.flag, notes === '' ? spec.help : `${spec.help} [${notes}]`).helpGroup(spec.group);
     if (spec.hidden === true) option.hideHelp();
     if (spec.repeatable === true) option.argParser((text: string, so: string[] | undefined) => [...(so ?? []), text]);
     command.addOption(option);
@@ -88,7 +100,9 @@ interface CommandSpec<T> {
   readonly summary: string;
   readonly examples: string;
   readonly table: Readonly<Record<string, OptionSpec>>;
-  readonly read: (flags: Flags, env: CliIo['env']) => T;
+  /** What has to stand beside the options, as commander takes it: `<volume>`. */
+  readonly argument?: string;
+  readonly read: (flags: Flags, env: CliIo['env'], words: readonly string[]) => T;
   readonly run: (options: T) => Promise<number>;
 }
 
@@ -99,9 +113,10 @@ function addCommand<T>(program: Command, spec: CommandSpec<T>, io: CliIo, finish
     .description(spec.summary)
     .allowExcessArguments(false)
     .addHelpText('after', spec.examples);
+  if (spec.argument !== undefined) command.argument(spec.argument);
   addOptions(command, spec.table);
   command.action(async () => {
-    finish(await spec.run(spec.read(byTableName(spec.table, command), io.env)));
+    finish(await spec.run(spec.read(byTableName(spec.table, command), io.env, command.args)));
   });
 }
 
@@ -139,9 +154,19 @@ function buildProgram(handlers: CommandHandlers, version: string, io: CliIo, fin
     read: doctorOptions,
     run: (options: DoctorOptions) => handlers.runDoctor(options),
   };
+  const takeover = {
+    name: 'takeover',
+    summary: 'Let an older copy of a volume be the truth, when those that hold every write are lost.',
+    examples: TAKEOVER_EXAMPLES,
+    table: TAKEOVER_OPTIONS,
+    argument: '<volume>',
+    read: takeoverOptions,
+    run: (options: TakeoverOptions) => handlers.runTakeover(options),
+  };
   addCommand(program, controller, io, finish);
   addCommand(program, node, io, finish);
   addCommand(program, doctor, io, finish);
+  addCommand(program, takeover, io, finish);
   return program;
 }
 
@@ -159,7 +184,7 @@ function withRoleAsCommand(args: readonly string[]): readonly string[] {
   return args;
 }
 
-const COMMANDS = ['controller', 'node', 'doctor'];
+const COMMANDS = ['controller', 'node', 'doctor', 'takeover'];
 
 /** commander's complaints as one line of ours. */
 function usageLine(error: CommanderError): string {

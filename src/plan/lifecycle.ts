@@ -1,8 +1,8 @@
 /** The state table of partitions, the phases of volumes, and what is derived from both (SPEC §2). */
 import type { MeshStorVolume, PartitionState, PartitionStatus, VolumePhase, VolumeStatus } from '../api/volume.ts';
 
-/** Who may write a transition: the partition's node, the node that uses the volume, or the controller. */
-export type Actor = 'holder' | 'consumer' | 'controller';
+/** Who may write a transition: the partition's node, the node that uses the volume, the controller, or a person by the command line. */
+export type Actor = 'holder' | 'consumer' | 'controller' | 'person';
 
 export interface Transition {
   readonly from: PartitionState;
@@ -42,6 +42,9 @@ export const PARTITION_TRANSITIONS: readonly Transition[] = [
     row(from, 'Unknown', 'controller', 'its node is gone for good'),
   ),
   row('Unknown', 'Missing', 'controller', 'its node is back'),
+  ...(['Missing', 'Faulty', 'Replacing', 'Unknown'] as const).map((from) =>
+    row(from, 'Synced', 'person', 'what was written after it was left out is given up'),
+  ),
 ];
 
 const legal = new Map(PARTITION_TRANSITIONS.map((transition) => [`${transition.from}>${transition.to}`, transition]));
@@ -50,11 +53,9 @@ export function findTransition(from: PartitionState, to: PartitionState): Transi
   return legal.get(`${from}>${to}`);
 }
 
-/** Staying is no transition and always allowed. With `by`, only for that actor. */
-export function isLegalTransition(from: PartitionState, to: PartitionState, by?: Actor): boolean {
-  if (from === to) return true;
-  const transition = findTransition(from, to);
-  return transition !== undefined && (by === undefined || transition.by === by);
+/** Staying is no transition and always allowed. */
+export function isLegalTransition(from: PartitionState, to: PartitionState, by: Actor): boolean {
+  return from === to || findTransition(from, to)?.by === by;
 }
 
 /** Members that the volume should have. */

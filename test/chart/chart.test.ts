@@ -45,6 +45,7 @@ async function started(args: readonly string[], env: Readonly<Record<string, str
     runNode: (options: NodeOptions) => Promise.resolve(((seen.node = options), 0)),
     runController: (options: ControllerOptions) => Promise.resolve(((seen.controller = options), 0)),
     runDoctor: () => Promise.resolve(1),
+    runTakeover: () => Promise.resolve(1),
   };
   const io = { env, stdout: () => undefined, stderr: (text: string) => void said.push(text) };
   const code = await runCli(args, handlers, '0.0.0', io);

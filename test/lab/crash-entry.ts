@@ -37,6 +37,7 @@ const handlers = {
   runController: (options: Parameters<typeof runController>[0]): Promise<number> => done(runController(options)),
   runNode: (options: Parameters<typeof runNode>[0]): Promise<number> => done(runNode(options, onStep)),
   runDoctor: (): Promise<number> => Promise.resolve(2),
+  runTakeover: (): Promise<number> => Promise.resolve(2),
 };
 const print = (text: string): void => {
   process.stderr.write(text);

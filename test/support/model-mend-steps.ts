@@ -42,7 +42,9 @@ function failMember(cluster: ModelCluster, node: ModelNode, device: string): voi
   const others = cluster.columns(array)[cluster.columnOf(member.partitionUUID)]?.filter((other) => other !== member);
   must((others?.length ?? 0) > 0, 'the last member of a column is never dropped');
   member.faulty = true;
-  for (const { partitionUUID, faulty } of array.members) if (!faulty) cluster.mustPartition(partitionUUID).events += 1;
+  for (const { partitionUUID, faulty } of array.members) {
+    if (!faulty && cluster.reaches(node, partitionUUID)) cluster.mustPartition(partitionUUID).events += 1;
+  }
 }
 
 function removeMember(cluster: ModelCluster, node: ModelNode, device: string): void {

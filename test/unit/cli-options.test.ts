@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { ControllerOptions, DoctorOptions, NodeOptions } from '../../src/cli/options.ts';
+import type { ControllerOptions, DoctorOptions, NodeOptions, TakeoverOptions } from '../../src/cli/options.ts';
 import { runCli } from '../../src/cli/program.ts';
 import { programVersion } from '../../src/cli/version.ts';
 
@@ -10,23 +10,27 @@ interface Outcome {
   readonly controller?: ControllerOptions;
   readonly node?: NodeOptions;
   readonly doctor?: DoctorOptions;
+  readonly takeover?: TakeoverOptions;
 }
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 async function run(args: readonly string[], env: Readonly<Record<string, string>> = {}, answer = 0): Promise<Outcome> {
   let stdout = '';
   let stderr = '';
-  const seen: { controller?: ControllerOptions; node?: NodeOptions; doctor?: DoctorOptions } = {};
+  const seen: Partial<Mutable<Outcome>> = {};
   const code = await runCli(
     args,
     {
       runController: async (options) => ((seen.controller = options), answer),
       runNode: async (options) => ((seen.node = options), answer),
       runDoctor: async (options) => ((seen.doctor = options), answer),
+      runTakeover: async (options) => ((seen.takeover = options), answer),
     },
     '9.8.7',
     { env, stdout: (text) => (stdout += text), stderr: (text) => (stderr += text) },
   );
-  return { code, stdout, stderr, ...seen };
+  return { ...seen, code, stdout, stderr };
 }
 
 describe('command line', () => {
@@ -115,6 +119,15 @@ describe('command line', () => {
     expect((await run(['--role=controller'])).controller?.leaderElection).to.be.false;
   });
 
+  it('takes a volume over only where the command line accepts the loss', async () => {
+    const uuid = '5D2C7F10-9A4B-4C1E-8D3F-2B6A9E0C7D51';
+    const env = { MESHSTOR_KUBECONFIG: '/etc/k', ACCEPT_DATA_LOSS: 'true', MESHSTOR_ACCEPT_DATA_LOSS: 'true' };
+    const { takeover } = await run(['takeover', 'pvc-1', '--member', uuid], env);
+    const members = [uuid.toLowerCase()];
+    expect(takeover).to.deep.equal({ volume: 'pvc-1', acceptDataLoss: false, members, kubeconfig: '/etc/k' });
+    expect((await run(['takeover', '--accept-data-loss', 'pvc-1'])).takeover).to.include({ acceptDataLoss: true });
+  });
+
   it('passes on the exit code of the command', async () => {
     expect((await run(['doctor', '-o', 'json'], {}, 1)).code).to.equal(1);
   });
@@ -124,6 +137,7 @@ describe('command line', () => {
       runController: () => Promise.reject(new Error('boom')),
       runNode: () => Promise.resolve(0),
       runDoctor: () => Promise.resolve(0),
+      runTakeover: () => Promise.resolve(0),
     };
     const io = { env: {}, stdout: () => undefined, stderr: () => undefined };
     const error = await runCli(['controller'], handlers, '1', io).then(
@@ -135,8 +149,8 @@ describe('command line', () => {
 
   const long = `unix:///${'x'.repeat(100)}`;
   const REFUSED: readonly [string, readonly string[], Readonly<Record<string, string>>, readonly string[]][] = [
-    ['no command', [], {}, ['a command is missing', 'controller, node, doctor']],
-    ['an unknown command', ['nod'], {}, ["'nod'", 'controller, node, doctor']],
+    ['no command', [], {}, ['a command is missing', 'controller, node, doctor, takeover']],
+    ['an unknown command', ['nod'], {}, ["'nod'", 'controller, node, doctor, takeover']],
     ['an unknown option', ['node', '--node-name', 'n', '--bogus'], {}, ['--bogus']],
     ['an option without its value', ['node', '--node-name'], {}, ['--node-name', 'missing']],
     ['a surplus word', ['doctor', 'now'], {}, ['too many arguments']],
@@ -168,6 +182,8 @@ describe('command line', () => {
     ['an empty selector', ['node', '--drive-selector', 'model='], { NODE_NAME: 'n' }, ['--drive-selector', 'model=']],
     ['a key given twice', ['node', '--drive-selector', 'model=a,model=b'], { NODE_NAME: 'n' }, ['twice']],
     ['a relative lock file', ['node', '--lock-file', 'x'], { NODE_NAME: 'n' }, ['--lock-file', 'absolute path']],
+    ['a takeover of nothing', ['takeover', '--accept-data-loss'], {}, ['volume', 'takeover --help']],
+    ['a member that is no UUID', ['takeover', 'pvc-1', '--member', 'x'], {}, ['--member', '"x"', 'UUID']],
     ['an unknown format', ['doctor', '-o', 'yaml'], {}, ['--output', '"yaml"', 'table, json']],
   ];
   for (const [what, args, env, words] of REFUSED) {
@@ -177,7 +193,7 @@ describe('command line', () => {
       expect(outcome.stdout).to.equal('');
       expect(outcome.stderr).to.match(/^meshstor: [^\n]+\n$/);
       for (const word of words) expect(outcome.stderr).to.include(word);
-      expect([outcome.controller, outcome.node, outcome.doctor]).to.deep.equal([undefined, undefined, undefined]);
+      expect(outcome).to.have.all.keys('code', 'stdout', 'stderr');
     });
   }
 

@@ -35,16 +35,18 @@ describe('the state table', () => {
     ]);
   });
 
-  it('lets only the consumer call a member Synced', () => {
-    const synced = PARTITION_TRANSITIONS.filter(({ to }) => to === 'Synced');
+  it('lets only the consumer call a member Synced, and a person who accepts a loss', () => {
+    const synced = PARTITION_TRANSITIONS.filter(({ to, by }) => to === 'Synced' && by !== 'person');
     expect(synced.map(({ from, by }) => `${from} ${by}`)).to.have.members(['Created consumer', 'Syncing consumer']);
   });
 
   it('leads a missing member back through Syncing only', () => {
-    expect(isLegalTransition('Missing', 'Synced')).to.equal(false);
+    for (const by of ['holder', 'consumer', 'controller'] as const) {
+      expect(isLegalTransition('Missing', 'Synced', by)).to.equal(false);
+    }
     expect(isLegalTransition('Missing', 'Syncing', 'consumer')).to.equal(true);
     expect(isLegalTransition('Missing', 'Syncing', 'holder')).to.equal(false);
-    expect(isLegalTransition('Deleting', 'Deleting')).to.equal(true);
+    expect(isLegalTransition('Deleting', 'Deleting', 'holder')).to.equal(true);
   });
 });
 
