@@ -70,7 +70,7 @@ Exit code: 0 when it was done, 1 when it was only said or refused.
 
 Examples:
   meshstor takeover pvc-5d2c7f10-9a4b-4c1e-8d3f-2b6a9e0c7d51                       what would be given up?
-  kubectl -n meshstor exec deploy/meshstor-controller -c meshstor -- meshstor takeover VOLUME --accept-data-loss
+  kubectl -n meshstor exec deploy/meshstor-controller -c meshstor -- /opt/meshstor/dist/meshstor.mjs takeover VOLUME --accept-data-loss
 `;
 
 function addOptions(command: Command, table: Readonly<Record<string, OptionSpec>>): void {
