@@ -78,12 +78,18 @@ export class NodeRole {
 
   /** Starts the process and waits until its socket answers. `env` is added to the deployment's. */
   async start(env: Readonly<Record<string, string>> = {}): Promise<void> {
+    await this.launch(env);
+    await untilServes(`node role of ${this.machine.name}`, this.csi);
+  }
+
+  /** Starts the process. */
+  async launch(env: Readonly<Record<string, string>> = {}): Promise<GuestProcess> {
     this.#starts += 1;
     await this.machine.run('mkdir -p /run/meshstor');
     this.#process = await this.machine.start(`meshstor-${deployments}-${this.#starts}`, this.command, {
       env: { ...this.#options.nodeEnv, ...env },
     });
-    await untilServes(`node role of ${this.machine.name}`, this.csi);
+    return this.#process;
   }
 
   /** As a crash would end it. */
@@ -189,7 +195,8 @@ export class Deployment {
   /** Path of the controller's CSI socket on the host. */
   readonly controllerSocket: string;
   readonly nodes: ReadonlyMap<string, NodeRole>;
-  readonly #controllerProcess: ChildProcess;
+  readonly #startController: () => ChildProcess;
+  #controllerProcess: ChildProcess;
   readonly #folder: string;
 
   constructor(parts: {
@@ -198,7 +205,7 @@ export class Deployment {
     controller: CsiClient;
     controllerSocket: string;
     nodes: ReadonlyMap<string, NodeRole>;
-    controllerProcess: ChildProcess;
+    startController: () => ChildProcess;
     folder: string;
   }) {
     this.api = parts.api;
@@ -206,7 +213,8 @@ export class Deployment {
     this.controller = parts.controller;
     this.controllerSocket = parts.controllerSocket;
     this.nodes = parts.nodes;
-    this.#controllerProcess = parts.controllerProcess;
+    this.#startController = parts.startController;
+    this.#controllerProcess = parts.startController();
     this.#folder = parts.folder;
   }
 
@@ -247,11 +255,24 @@ export class Deployment {
     await send(this.api, 'PUT', path, { ...now, status });
   }
 
+  /** As a crash would end it. */
+  async killController(): Promise<void> {
+    if (this.#controllerProcess.exitCode !== null || this.#controllerProcess.signalCode !== null) return;
+    const ended = once(this.#controllerProcess, 'exit');
+    this.#controllerProcess.kill('SIGKILL');
+    await ended;
+  }
+
+  /** Again, after it was killed. Does not wait until it serves. */
+  restartController(): void {
+    this.#controllerProcess = this.#startController();
+  }
+
   async stop(): Promise<void> {
     await Promise.all([...this.nodes.values()].map((role) => role.stop()));
     for (const role of this.nodes.values()) role.csi.close();
     this.controller.close();
-    if (this.#controllerProcess.exitCode === null) {
+    if (this.#controllerProcess.exitCode === null && this.#controllerProcess.signalCode === null) {
       this.#controllerProcess.kill('SIGTERM');
       await once(this.#controllerProcess, 'exit');
     }
@@ -281,7 +302,8 @@ export async function deploy(cluster: Cluster, options: DeploymentOptions = {}):
     '--metrics-address',
     `${cluster.hostAddress}:0`,
   ];
-  const controllerProcess = spawnBound(process.execPath, [PROGRAM, ...flags], { stdio: ['ignore', log, log] });
+  const startController = (): ChildProcess =>
+    spawnBound(process.execPath, [PROGRAM, ...flags], { stdio: ['ignore', log, log] });
   const controller = connectCsi(socket);
   const nodes = new Map<string, NodeRole>();
   for (const machine of cluster.nodes) {
@@ -294,7 +316,7 @@ export async function deploy(cluster: Cluster, options: DeploymentOptions = {}):
     controller,
     controllerSocket: socket,
     nodes,
-    controllerProcess,
+    startController,
     folder,
   });
   try {

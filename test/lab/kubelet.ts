@@ -3,7 +3,7 @@
  * or DEADLINE_EXCEEDED is made again, anything else is the caller's.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CsiClient } from '../csi/client.ts';
+import type { CallSettings, CsiClient } from '../csi/client.ts';
 import { CsiError } from '../csi/client.ts';
 import type { Deployment } from './deployment.ts';
 
@@ -32,14 +32,14 @@ const RETRY_LIMIT_MS = 900_000;
 const CALL_LIMIT_MS = 120_000;
 
 /** Repeats as kubelet and the sidecars do, with growing pauses. */
-export async function retried<T>(what: string, call: () => Promise<T>): Promise<T> {
+export async function retried<T>(what: string, call: () => Promise<T>, signal?: AbortSignal): Promise<T> {
   const deadline = Date.now() + RETRY_LIMIT_MS;
   for (let pauseMs = 250; ; pauseMs = Math.min(4000, pauseMs * 2)) {
     try {
       return await call();
     } catch (error) {
       const isRetried = error instanceof CsiError && RETRIED.has(error.code) && Date.now() < deadline;
-      if (!isRetried)
+      if (!isRetried || signal?.aborted === true)
         throw new Error(`${what}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
       await sleep(pauseMs);
     }
@@ -82,9 +82,16 @@ export type Volumes = Pick<Deployment, 'controller' | 'node' | 'object'>;
 
 export class Kubelet {
   readonly #deployment: Volumes;
+  readonly #signal: AbortSignal | undefined;
 
-  constructor(deployment: Volumes) {
+  /** `signal` ends the call that is being made, and its repetitions. */
+  constructor(deployment: Volumes, signal?: AbortSignal) {
     this.#deployment = deployment;
+    this.#signal = signal;
+  }
+
+  #settings(): CallSettings {
+    return { deadlineMs: CALL_LIMIT_MS, ...(this.#signal === undefined ? {} : { signal: this.#signal }) };
   }
 
   async attach(
@@ -95,8 +102,10 @@ export class Kubelet {
   ): Promise<PodVolume> {
     const request = { volumeId, nodeId: node, volumeCapability: capability(access, fsType), readonly: false };
     const { controller } = this.#deployment.controller;
-    const answer = await retried('ControllerPublishVolume', () =>
-      controller.ControllerPublishVolume(request, { deadlineMs: CALL_LIMIT_MS }),
+    const answer = await retried(
+      'ControllerPublishVolume',
+      () => controller.ControllerPublishVolume(request, this.#settings()),
+      this.#signal,
     );
     const base = `/var/lib/kubelet/plugins/kubernetes.io/csi/${volumeId}`;
     const podPath = `/var/lib/kubelet/pods/pod-${volumeId}/volumes/kubernetes.io~csi/${volumeId}/mount`;
@@ -132,7 +141,7 @@ export class Kubelet {
       volumeCapability: capability(volume.access, volume.fsType),
     };
     const role = this.#deployment.node(volume.node);
-    await retried('NodeStageVolume', () => role.csi.node.NodeStageVolume(request, { deadlineMs: CALL_LIMIT_MS }));
+    await retried('NodeStageVolume', () => role.csi.node.NodeStageVolume(request, this.#settings()), this.#signal);
   }
 
   async publish(volume: PodVolume): Promise<void> {
@@ -148,7 +157,7 @@ export class Kubelet {
     };
     const role = this.#deployment.node(volume.node);
     await role.machine.run(`mkdir -p $(dirname ${targetPath})`);
-    await retried('NodePublishVolume', () => role.csi.node.NodePublishVolume(request, { deadlineMs: CALL_LIMIT_MS }));
+    await retried('NodePublishVolume', () => role.csi.node.NodePublishVolume(request, this.#settings()), this.#signal);
   }
 
   /** As kubelet asks after the controller has answered. Returns the capacity of the answer. */
@@ -164,29 +173,35 @@ export class Kubelet {
       capacityRange: { requiredBytes: String(sizeBytes), limitBytes: '0' },
       volumeCapability: capability(access, fsType),
     };
-    const answer = await retried('NodeExpandVolume', () =>
-      csi.node.NodeExpandVolume(request, { deadlineMs: CALL_LIMIT_MS }),
+    const answer = await retried(
+      'NodeExpandVolume',
+      () => csi.node.NodeExpandVolume(request, this.#settings()),
+      this.#signal,
     );
     return Number(answer.capacityBytes);
   }
 
   async unpublish({ volumeId, targetPath, node }: PodVolume): Promise<void> {
     const { csi } = this.#deployment.node(node);
-    await retried('NodeUnpublishVolume', () =>
-      csi.node.NodeUnpublishVolume({ volumeId, targetPath }, { deadlineMs: CALL_LIMIT_MS }),
+    await retried(
+      'NodeUnpublishVolume',
+      () => csi.node.NodeUnpublishVolume({ volumeId, targetPath }, this.#settings()),
+      this.#signal,
     );
   }
 
   async unstage({ volumeId, stagingPath, node }: PodVolume): Promise<void> {
     const { csi } = this.#deployment.node(node);
     const request = { volumeId, stagingTargetPath: stagingPath };
-    await retried('NodeUnstageVolume', () => csi.node.NodeUnstageVolume(request, { deadlineMs: CALL_LIMIT_MS }));
+    await retried('NodeUnstageVolume', () => csi.node.NodeUnstageVolume(request, this.#settings()), this.#signal);
   }
 
-  async detach({ volumeId, node }: PodVolume): Promise<void> {
+  async detach({ volumeId, node }: Pick<PodVolume, 'volumeId' | 'node'>): Promise<void> {
     const { controller } = this.#deployment.controller;
-    await retried('ControllerUnpublishVolume', () =>
-      controller.ControllerUnpublishVolume({ volumeId, nodeId: node }, { deadlineMs: CALL_LIMIT_MS }),
+    await retried(
+      'ControllerUnpublishVolume',
+      () => controller.ControllerUnpublishVolume({ volumeId, nodeId: node }, this.#settings()),
+      this.#signal,
     );
   }
 
@@ -213,7 +228,7 @@ export class Kubelet {
   /** Asks for the deletion and waits until the object is gone: every holder has wiped and removed its partition. */
   async deleteVolume(volumeId: string): Promise<void> {
     const { controller } = this.#deployment.controller;
-    await retried('DeleteVolume', () => controller.DeleteVolume({ volumeId }, { deadlineMs: CALL_LIMIT_MS }));
+    await retried('DeleteVolume', () => controller.DeleteVolume({ volumeId }, this.#settings()), this.#signal);
     const deadline = Date.now() + RETRY_LIMIT_MS;
     while ((await this.#deployment.object('meshstorvolumes', volumeId)) !== undefined) {
       if (Date.now() > deadline) throw new Error(`volume ${volumeId} is still there after its deletion`);

@@ -23,6 +23,11 @@ export interface RunOptions {
   readonly timeoutMs?: number;
 }
 
+export interface StartOptions extends RunOptions {
+  /** Told of what the process prints to its standard output, as it comes. */
+  readonly onOutput?: (data: Buffer) => void;
+}
+
 export interface RunResult extends ExecEnd {
   readonly stdout: string;
   readonly stderr: string;
@@ -131,12 +136,15 @@ export class Machine {
   }
 
   /** Starts a background process; its output goes to `<node>-<label>.log` of the run's results. */
-  async start(label: string, command: Command, options: RunOptions = {}): Promise<GuestProcess> {
+  async start(label: string, command: Command, options: StartOptions = {}): Promise<GuestProcess> {
     const logFile = join(this.#resultsFolder, `${this.name}-${label}.log`);
     const log = createWriteStream(logFile, { flags: 'a' });
     let started: (pid: number) => void = () => undefined;
     const pid = new Promise<number>((resolve) => (started = resolve));
-    const onOutput = (_: 'stdout' | 'stderr', data: Buffer): void => void log.write(data);
+    const onOutput = (from: 'stdout' | 'stderr', data: Buffer): void => {
+      log.write(data);
+      if (from === 'stdout') options.onOutput?.(data);
+    };
     const running = this.#exec(command, options, options.timeoutMs ?? 0, onOutput, (id) => started(id));
     const ended = running.ended.finally(() => log.end());
     ended.catch(() => undefined); // may be of no interest to the caller

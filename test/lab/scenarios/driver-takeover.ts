@@ -4,16 +4,16 @@
  */
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { untilClean } from '../consumer-remains.ts';
 import { createVolume } from '../kubelet.ts';
 import type { PodVolume } from '../kubelet.ts';
-import type { GuestProcess, Machine } from '../machine.ts';
+import type { GuestProcess } from '../machine.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
 import { untilSynced } from '../volume-state.ts';
 import type { Driver } from '../with-driver.ts';
 import { untilUsable, withDriver } from '../with-driver.ts';
 
 const MIB = 1024 * 1024;
-const CLEAN_LIMIT_MS = 60_000;
 const OUT_OF_SERVICE = { key: 'node.kubernetes.io/out-of-service', value: 'nodeshutdown', effect: 'NoExecute' };
 
 /**
@@ -28,32 +28,6 @@ const writer = (path: string): string =>
 async function acknowledged({ logFile }: GuestProcess): Promise<number> {
   const numbers = (await readFile(logFile, 'utf8')).split('\n').filter((line) => /^[0-9]+$/.test(line));
   return Number(numbers.at(-1) ?? '0');
-}
-
-/** Everything that a consumer has of volumes, and whether the pod's program lives. */
-async function leftOf(machine: Machine, pid: string): Promise<string> {
-  return machine.run(
-    `ls -d /sys/block/md*/md 2>/dev/null; dmsetup ls --target multipath | grep meshstor
-     grep -E '/var/lib/kubelet/(plugins|pods)' /proc/mounts; ls -d /proc/${pid} 2>/dev/null; cat /sys/class/nvme-fabrics/ctl/nvme*/subsysnqn 2>/dev/null | grep meshstor; true`,
-  );
-}
-
-/** What programs wait for, and what the array and its guards are. */
-function whyOf(machine: Machine): Promise<string> {
-  return machine.run(
-    `ps -eo pid,stat,wchan:30,args | grep -v '\\]$' ; cat /proc/mdstat; dmsetup status; dmsetup table --target multipath
-     for pid in $(ps -eo pid,stat | awk '$2 ~ /^D/ { print $1 }'); do echo "$pid $(cat /proc/$pid/comm)"; cat /proc/$pid/stack; done; true`,
-  );
-}
-
-async function untilClean(machine: Machine, pid: string): Promise<void> {
-  const deadline = Date.now() + CLEAN_LIMIT_MS;
-  for (;;) {
-    const left = (await leftOf(machine, pid)).replaceAll('No devices found', '').trim();
-    if (left === '') return;
-    if (Date.now() > deadline) throw new Error(`left on ${machine.name}:\n${left}\n${await whyOf(machine)}`);
-    await sleep(500);
-  }
 }
 
 /** Cut off under writes, called off, taken over: gives the volume on the successor. */

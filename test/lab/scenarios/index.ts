@@ -1,11 +1,13 @@
 import type { Scenario } from '../scenario.ts';
 import { csiSanity } from './csi-sanity.ts';
+import { driverBlip } from './driver-blip.ts';
 import { driverCrash } from './driver-crash.ts';
 import { driverDrives } from './driver-drives.ts';
 import { driverExpand } from './driver-expand.ts';
 import { driverHeal } from './driver-heal.ts';
 import { driverIdle } from './driver-idle.ts';
 import { driverLife } from './driver-life.ts';
+import { driverPause } from './driver-pause.ts';
 import { driverReturn } from './driver-return.ts';
 import { driverTakeover } from './driver-takeover.ts';
 import { image } from './image.ts';
@@ -25,7 +27,15 @@ export const SCENARIOS: readonly Scenario[] = [
   driverReturn,
   driverHeal,
   driverTakeover,
+  driverPause,
 ];
 
 /** Many minutes on two cores, a measurement, or in need of Go: run by name, `npm run lab -- --scenario driver-crash`. */
-export const LONG_SCENARIOS: readonly Scenario[] = [driverIdle, driverCrash, csiSanity, kubernetesLife, image];
+export const LONG_SCENARIOS: readonly Scenario[] = [
+  driverIdle,
+  driverBlip,
+  driverCrash,
+  csiSanity,
+  kubernetesLife,
+  image,
+];
