@@ -102,7 +102,9 @@ export class PathFaults {
       for (const { partitionUUID } of members ?? [])
         consumers.set(partitionUUID, isWhole ? (attachedTo ?? 'nobody') : 'nobody');
     }
-    const byDrive = await this.#struck.withMachinesAwake(() => partitionsByDrive(machine)).catch(() => new Map());
+    const byDrive = await this.#struck
+      .withMachinesAwake(() => partitionsByDrive(machine))
+      .catch(() => new Map<number, readonly string[]>());
     const isOwn = (uuids: readonly string[]): boolean =>
       uuids.every((uuid) => consumers.get(uuid.toLowerCase()) === machine.name);
     return [...byDrive].filter(([, uuids]) => isOwn(uuids)).map(([drive]) => drive);

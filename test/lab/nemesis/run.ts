@@ -51,11 +51,14 @@ function timeline({ cluster, print }: NemesisOptions): (text: string) => void {
 }
 
 async function makeWorkloads(
-  { deployment, cluster }: { readonly deployment: Deployment; readonly cluster: Cluster },
+  {
+    deployment,
+    cluster,
+    workloads,
+  }: { readonly deployment: Deployment; readonly cluster: Cluster; readonly workloads: Workload[] },
   say: (text: string) => void,
-): Promise<readonly Workload[]> {
+): Promise<void> {
   const checker = buildChecker();
-  const workloads: Workload[] = [];
   for (let index = 0; index < VOLUMES; index++) {
     const name = `nemesis-${index + 1}`;
     const node = cluster.nodes[index % cluster.nodes.length]?.name ?? '';
@@ -65,7 +68,6 @@ async function makeWorkloads(
   for (const workload of workloads) workload.start();
   if (!(await within(FIRST_LIMIT_MS, () => workloads.every(({ isServed }) => isServed))))
     throw new Error('the volumes are not served, though nothing was done to them');
-  return workloads;
 }
 
 interface Strikes {
@@ -155,7 +157,7 @@ async function saveState({ cluster, deployment }: Arena): Promise<void> {
     for pid in $(ps -eo pid,stat | awk '$2 ~ /^D/ { print $1 }'); do echo "$pid $(cat /proc/$pid/comm)"; cat /proc/$pid/stack; done
     grep . /sys/class/nvme/*/state /sys/class/nvme/*/subsysnqn /sys/class/nvme/*/address; find /sys/kernel/config/nvmet -name enable | xargs grep .; true`;
   for (const machine of cluster.nodes) {
-    const text = await machine.run(look).catch(String);
+    const text = await machine.run(look, { timeoutMs: 90_000 }).catch(String);
     await writeFile(join(cluster.results, `${machine.name}-state.txt`), text);
   }
 }
@@ -181,9 +183,10 @@ export async function runNemesis(options: NemesisOptions): Promise<Verdict> {
   const deployment = await deploy(cluster);
   await untilUsable(deployment, cluster.nodes);
   const keepers = new Map([...deployment.nodes].map(([name, role]) => [name, new RoleKeeper(role, say)]));
+  const workloads: Workload[] = [];
   const keeping = [...keepers.values()].map((keeper) => keeper.keep());
   try {
-    const workloads = await makeWorkloads({ deployment, cluster }, say);
+    await makeWorkloads({ deployment, cluster, workloads }, say);
     const arena: Arena = { cluster, deployment, keepers, workloads, say };
     const faults = await strikeAll(arena, options);
     say('no more faults');
@@ -210,6 +213,7 @@ export async function runNemesis(options: NemesisOptions): Promise<Verdict> {
     if (verdict.lost + verdict.doubles + trouble.length > 0) await saveState(arena);
     return verdict;
   } finally {
+    for (const workload of workloads) workload.abandon();
     for (const keeper of keepers.values()) keeper.stop();
     await deployment.stop();
     await Promise.race([Promise.all(keeping), sleep(5000)]);

@@ -55,6 +55,7 @@ export class Workload {
   #lives = 0;
   #serves = false;
   #writtenAt = 0;
+  #isAbandoned = false;
   #running: Promise<void> | undefined;
 
   constructor(parts: WorkloadParts, node: string) {
@@ -102,15 +103,21 @@ export class Workload {
     await Promise.race([this.#running, late]);
   }
 
+  /** Leaves everything as it is: nothing is done any more. */
+  abandon(): void {
+    this.#isAbandoned = true;
+    this.#order.over.abort();
+  }
+
   async #run(): Promise<void> {
     let said = '';
-    while (this.#order.wish !== 'stop' || this.#place !== undefined) {
+    while (!this.#isAbandoned && (this.#order.wish !== 'stop' || this.#place !== undefined)) {
       const order = this.#order;
       try {
         await this.#obey(order);
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);
-        if (order === this.#order && text !== said) this.parts.say(`${this.name}: ${text}`);
+        if (order === this.#order && text !== said && !this.#isAbandoned) this.parts.say(`${this.name}: ${text}`);
         if (order === this.#order) said = text;
       }
       this.#serves = false;
