@@ -9,6 +9,7 @@ import { formatVerdict, isGood } from './verdict.ts';
 interface Flags {
   readonly kernel: KernelSeries;
   readonly minutes: number;
+  readonly volumes: number;
   readonly seed?: number;
 }
 
@@ -24,20 +25,21 @@ function parseFlags(): Flags {
     .description('Faults of all kinds strike volumes that are written to, on virtual nodes. Needs root.')
     .addOption(new Option('--kernel <series>', "Debian's kernel to boot").choices(KERNELS).default('6.1'))
     .option('--minutes <count>', 'for how long faults strike', count, 20)
+    .option('--volumes <count>', 'each with a checker of its own', count, 3)
     .option('--seed <number>', 'the same seed strikes in the same order (default: another one each time)', count)
     .parse()
     .opts<Flags>();
 }
 
 async function main(): Promise<number> {
-  const { kernel, minutes, seed = (Date.now() % 1_000_000) + 1 } = parseFlags();
+  const { kernel, minutes, volumes, seed = (Date.now() % 1_000_000) + 1 } = parseFlags();
   if (process.getuid?.() !== 0)
     throw new Error('the nemesis needs root, for network namespaces and virtual machines: run it with sudo');
   await enterLabNamespace(() => ensureKernel(kernel, print));
   const cluster = await bootCluster({ nodes: 3, kernel, name: `nemesis-${seed}`, progress: print });
   try {
-    const verdict = await runNemesis({ cluster, minutes, seed, print });
-    const again = `npm run nemesis -- --minutes ${minutes} --seed ${seed} --kernel ${kernel}`;
+    const verdict = await runNemesis({ cluster, minutes, volumes, seed, print });
+    const again = `npm run nemesis -- --minutes ${minutes} --volumes ${volumes} --seed ${seed} --kernel ${kernel}`;
     print(`logs: ${cluster.results}${isGood(verdict) ? '' : `; again: ${again}`}`);
     await cluster.destroy();
     print(formatVerdict(verdict));

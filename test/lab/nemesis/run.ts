@@ -25,8 +25,7 @@ import type { Verdict } from './verdict.ts';
 import { Workload } from './workload.ts';
 
 const MIB = 1024 * 1024;
-const VOLUMES = 3;
-const FIRST_LIMIT_MS = 180_000;
+const FIRST_LIMIT_MS = 600_000;
 /** After the last fault: paths, roles, resyncs under emulation. */
 const BACK_LIMIT_MS = 300_000;
 const STOP_LIMIT_MS = 180_000;
@@ -35,6 +34,7 @@ const CLEAN_LIMIT_MS = 90_000;
 export interface NemesisOptions {
   readonly cluster: Cluster;
   readonly minutes: number;
+  readonly volumes: number;
   readonly seed: number;
   readonly print: (line: string) => void;
 }
@@ -56,10 +56,11 @@ async function makeWorkloads(
     cluster,
     workloads,
   }: { readonly deployment: Deployment; readonly cluster: Cluster; readonly workloads: Workload[] },
+  volumes: number,
   say: (text: string) => void,
 ): Promise<void> {
   const checker = buildChecker();
-  for (let index = 0; index < VOLUMES; index++) {
+  for (let index = 0; index < volumes; index++) {
     const name = `nemesis-${index + 1}`;
     const node = cluster.nodes[index % cluster.nodes.length]?.name ?? '';
     const volumeId = await createVolume(deployment.controller, { name, sizeBytes: 512 * MIB, consumer: node });
@@ -186,7 +187,7 @@ export async function runNemesis(options: NemesisOptions): Promise<Verdict> {
   const workloads: Workload[] = [];
   const keeping = [...keepers.values()].map((keeper) => keeper.keep());
   try {
-    await makeWorkloads({ deployment, cluster, workloads }, say);
+    await makeWorkloads({ deployment, cluster, workloads }, options.volumes, say);
     const arena: Arena = { cluster, deployment, keepers, workloads, say };
     const faults = await strikeAll(arena, options);
     say('no more faults');

@@ -10,10 +10,10 @@ import type { GuestProcess } from '../machine.ts';
 import { startChecker } from './checker.ts';
 import { Ledger } from './ledger.ts';
 
-const READ_LIMIT_MS = 90_000;
+const READ_LIMIT_MS = 120_000;
 const AGAIN_MS = 1000;
-/** Between two records. */
-const PAUSE_MS = 40;
+/** Between two records: an emulated machine has other things to do as well. */
+const PAUSE_MS = 150;
 /** A pod that was written to within it is served. */
 const FRESH_MS = 6000;
 
