@@ -128,8 +128,8 @@ export class MachineFaults {
         if (leftMs > 0) await sleep(leftMs);
       } finally {
         await patiently(`healing ${node}`, HEAL_LIMIT_MS, () => blow.heal());
+        if (moves.length > 0) await callBack(this.#arena, node);
       }
-      if (moves.length > 0) await callBack(this.#arena, node);
     });
   }
 

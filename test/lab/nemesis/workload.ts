@@ -3,6 +3,7 @@
  * start; start again what has ended; let go and detach when the pod moves. Calls are repeated for as long as they are wanted.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CsiError } from '../../csi/client.ts';
 import type { Deployment } from '../deployment.ts';
 import type { PodVolume } from '../kubelet.ts';
 import { Kubelet } from '../kubelet.ts';
@@ -24,6 +25,7 @@ interface Order {
   readonly wish: Wish;
   readonly node: string;
   readonly over: AbortController;
+  readonly givenAt: number;
 }
 
 /** Where it is attached, or may be. */
@@ -60,7 +62,7 @@ export class Workload {
 
   constructor(parts: WorkloadParts, node: string) {
     this.parts = parts;
-    this.#order = { wish: 'move', node, over: new AbortController() };
+    this.#order = { wish: 'move', node, over: new AbortController(), givenAt: Date.now() };
   }
 
   get name(): string {
@@ -89,7 +91,7 @@ export class Workload {
   /** Takes effect at once, whatever is being waited for. */
   order(wish: Wish, node: string): void {
     const before = this.#order;
-    this.#order = { wish, node, over: new AbortController() };
+    this.#order = { wish, node, over: new AbortController(), givenAt: Date.now() };
     this.#serves = false;
     before.over.abort();
   }
@@ -139,8 +141,8 @@ export class Workload {
     const kubelet = new Kubelet(this.parts.deployment, order.over.signal);
     if (order.wish !== 'take-over' && volume !== undefined) {
       await this.#endPrograms(node, order);
-      await kubelet.unpublish(volume);
-      await kubelet.unstage(volume);
+      await whileWanted(kubelet.unpublish(volume), order);
+      await whileWanted(kubelet.unstage(volume), order);
     }
     await kubelet.detach({ volumeId: this.parts.volumeId, node });
   }
@@ -155,7 +157,7 @@ export class Workload {
     const { volumeId, deployment } = this.parts;
     const kubelet = new Kubelet(deployment, order.over.signal);
     this.#place = { node: order.node, ...(this.#place?.volume === undefined ? {} : { volume: this.#place.volume }) };
-    const volume = await kubelet.attach(volumeId, order.node);
+    const volume = await this.#attach(kubelet, order);
     this.#place = { node: order.node, volume };
     await whileWanted(kubelet.stage(volume), order);
     await whileWanted(kubelet.publish(volume), order);
@@ -166,11 +168,25 @@ export class Workload {
     this.ledger.found(writer, what);
     this.#serves = true;
     this.#writtenAt = Date.now();
-    this.parts.say(`${this.name} is served at ${order.node} (${writer})${this.#isTakeover ? ', taken over' : ''}`);
+    const took = this.#isTakeover ? `, taken over in ${((Date.now() - order.givenAt) / 1000).toFixed(1)} s` : '';
+    this.parts.say(`${this.name} is served at ${order.node} (${writer})${took}`);
     if (this.#isTakeover) this.takeovers += 1;
     this.#isTakeover = false;
     const how = await whileWanted(ended, order);
     throw new Error(`the checker at ${order.node} has ended: ${how}`);
+  }
+
+  /** An attachment that was asked for and not waited for may be done all the same, by a server that was slow: it is taken back. */
+  async #attach(kubelet: Kubelet, { node }: Order): Promise<PodVolume> {
+    const { volumeId } = this.parts;
+    try {
+      return await kubelet.attach(volumeId, node);
+    } catch (error) {
+      const cause = error instanceof Error ? error.cause : undefined;
+      if (!(cause instanceof CsiError) || cause.code !== 'FAILED_PRECONDITION') throw error;
+      await kubelet.detach({ volumeId, node: '' });
+      return kubelet.attach(volumeId, node);
+    }
   }
 
   async #startProgram(volume: PodVolume, order: Order) {
