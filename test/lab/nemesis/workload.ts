@@ -154,7 +154,7 @@ export class Workload {
   }
 
   async #serve(order: Order): Promise<void> {
-    const { volumeId, deployment } = this.parts;
+    const { deployment } = this.parts;
     const kubelet = new Kubelet(deployment, order.over.signal);
     this.#place = { node: order.node, ...(this.#place?.volume === undefined ? {} : { volume: this.#place.volume }) };
     const volume = await this.#attach(kubelet, order);
