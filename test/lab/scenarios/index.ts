@@ -27,7 +27,6 @@ export const SCENARIOS: readonly Scenario[] = [
   driverReturn,
   driverHeal,
   driverTakeover,
-  driverPause,
 ];
 
 /** Many minutes on two cores, a measurement, or in need of Go: run by name, `npm run lab -- --scenario driver-crash`. */
