@@ -32,6 +32,7 @@ export const SCENARIOS: readonly Scenario[] = [
 /** Many minutes on two cores, a measurement, or in need of Go: run by name, `npm run lab -- --scenario driver-crash`. */
 export const LONG_SCENARIOS: readonly Scenario[] = [
   driverIdle,
+  driverPause,
   driverBlip,
   driverCrash,
   csiSanity,
