@@ -8,17 +8,14 @@
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { ensureNpm, ensurePackages } from './setup.mjs';
-import { filesBelow, root, run, seconds } from './steps.mjs';
+import { filesBelow, flagsOf, root, run, seconds } from './steps.mjs';
 
-const { values: options } = parseArgs({
-  options: {
-    force: { type: 'boolean', default: false },
-    'bundle-only': { type: 'boolean', default: false },
-    entry: { type: 'string', default: 'src/main.ts' },
-    out: { type: 'string', default: 'dist/meshstor.mjs' },
-  },
+const options = flagsOf({
+  force: { type: 'boolean', default: false },
+  'bundle-only': { type: 'boolean', default: false },
+  entry: { type: 'string', default: 'src/main.ts' },
+  out: { type: 'string', default: 'dist/meshstor.mjs' },
 });
 const out = join(root, options.out);
 let bytes = 0;

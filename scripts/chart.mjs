@@ -5,8 +5,7 @@
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { filesBelow, root } from './steps.mjs';
+import { filesBelow, flagsOf, root } from './steps.mjs';
 
 const CHART = 'deploy/chart';
 const CRDS = `${CHART}/files/crds`;
@@ -39,7 +38,7 @@ function leftOver(wanted) {
     .filter((path) => !wanted.has(path));
 }
 
-const { values } = parseArgs({ options: { check: { type: 'boolean', default: false } } });
+const values = flagsOf({ check: { type: 'boolean', default: false } });
 const wanted = wantedFiles();
 const surplus = leftOver(wanted);
 const stale = [...wanted].filter(([path, content]) => !existsSync(join(root, path)) || text(path) !== content);

@@ -23,26 +23,23 @@ import {
 } from 'node:fs';
 import { arch as machineArch } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { DOCKERFILE, ensureBases, imageCache, localBuildah, must } from './image-base.mjs';
 import { dropOldEntries, keyOf } from './native-cache.mjs';
 import { ensurePackages, exitOn, SetupError } from './setup.mjs';
-import { filesBelow, has, root, run, seconds } from './steps.mjs';
+import { filesBelow, flagsOf, has, root, run, seconds } from './steps.mjs';
 
 /** Names that images and Node use, and e_machine of ELF. */
 const ARCHITECTURES = { amd64: { node: 'x64', elf: 0x3e }, arm64: { node: 'arm64', elf: 0xb7 } };
 const ADDON = 'meshstor_native.node';
 const print = (line) => void process.stdout.write(`${line}\n`);
 
-const { values: options } = parseArgs({
-  options: {
-    tag: { type: 'string', multiple: true, default: [] },
-    arch: { type: 'string', default: ownArchitecture() },
-    push: { type: 'boolean', default: false },
-    'local-base': { type: 'boolean', default: false },
-    rootfs: { type: 'boolean', default: false },
-    addon: { type: 'string' },
-  },
+const options = flagsOf({
+  tag: { type: 'string', multiple: true, default: [] },
+  arch: { type: 'string', default: ownArchitecture() },
+  push: { type: 'boolean', default: false },
+  'local-base': { type: 'boolean', default: false },
+  rootfs: { type: 'boolean', default: false },
+  addon: { type: 'string' },
 });
 
 /** As the world of images calls it. */

@@ -6,6 +6,7 @@ import { readdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
@@ -84,6 +85,18 @@ function forwardSignals(child) {
     return () => process.off(signal, handler);
   });
   return () => handlers.forEach((off) => off());
+}
+
+/** The options of a script (`parseArgs` of node:util). A wrong one ends it with one line and code 2. */
+export function flagsOf(options) {
+  try {
+    return parseArgs({ options }).values;
+  } catch (error) {
+    if (!String(error.code).startsWith('ERR_PARSE_ARGS')) throw error;
+    const known = Object.keys(options).map((name) => `--${name}`);
+    process.stderr.write(`${error.message.split(/[.\n]/, 1)[0]}: known are ${known.join(', ')}\n`);
+    process.exit(2);
+  }
 }
 
 /** `12.3 s` */

@@ -5,11 +5,10 @@
 // Volumes have two copies on three nodes. `--copies 1` takes one node, for machines too busy to keep links between nodes alive.
 // The reports are test-results/csi-sanity-mount.xml and -block.xml. With CI=true a run that was skipped counts as failed.
 
-import { parseArgs } from 'node:util';
 import { GoMissing } from './go-modules.mjs';
 import { ensureTools } from './kube-tools.mjs';
 import { ensureNpm, ensurePackages, exitOn, SetupError } from './setup.mjs';
-import { inCi, parseCounts, run } from './steps.mjs';
+import { flagsOf, inCi, parseCounts, run } from './steps.mjs';
 
 const LIMIT_MS = 60 * 60_000;
 const FLAGS = {
@@ -36,7 +35,7 @@ async function build() {
 }
 
 try {
-  const flags = parseArgs({ options: FLAGS }).values;
+  const flags = flagsOf(FLAGS);
   if (!['1', '2'].includes(flags.copies)) throw new SetupError(`--copies ${flags.copies}: expected 1 or 2`);
   ensureNpm();
   ensurePackages('build', 'lab');

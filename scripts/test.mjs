@@ -7,12 +7,11 @@
 
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { GoMissing } from './go-modules.mjs';
 import { ensureTools } from './kube-tools.mjs';
 import { mochaLayer } from './mocha-layer.mjs';
 import { ensureNpm, ensurePackages, labRefusal, missingPackages } from './setup.mjs';
-import { inCi, parseCounts, root, run, seconds } from './steps.mjs';
+import { flagsOf, inCi, parseCounts, root, run, seconds } from './steps.mjs';
 
 const isRoot = process.getuid?.() === 0;
 
@@ -141,7 +140,7 @@ async function scriptLayer(path, ...args) {
 }
 
 function chosenLayers() {
-  const { values } = parseArgs({ options: { only: { type: 'string' } } });
+  const values = flagsOf({ only: { type: 'string' } });
   if (values.only === undefined) return Object.keys(LAYERS);
   const names = values.only.split(',');
   const unknown = names.find((name) => !(name in LAYERS));

@@ -21,10 +21,9 @@ export function findingsAsTable(findings: readonly Finding[]): string {
     ...(fix === '' ? [] : [`${indent}fix: ${fix}`]),
   ]);
   const [fatal, warnings] = [counted(findings, 'fatal'), counted(findings, 'warning')];
+  const sum = `${fatal} fatal, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}, ${counted(findings, 'ok')} ok`;
   const verdict = fatal === 0 ? 'this machine is fit to be a storage node' : 'new volumes are refused on this machine';
-  return [...lines, '', `${fatal} fatal, ${warnings} warnings, ${counted(findings, 'ok')} ok: ${verdict}`, ''].join(
-    '\n',
-  );
+  return [...lines, '', `${sum}: ${verdict}`, ''].join('\n');
 }
 
 /** For programs. */

@@ -16,6 +16,7 @@ import {
   parseLogLevel,
   parseMinutes,
   parseName,
+  parseNodeName,
   parseOneOf,
   parseUnixEndpoint,
   parseUuid,
@@ -160,7 +161,7 @@ export const NODE_OPTIONS = {
     env: ['MESHSTOR_NODE_NAME', 'NODE_NAME'],
     help: 'name of the Kubernetes node this runs on (required)',
     group: 'Node options:',
-    parse: parseName,
+    parse: parseNodeName,
   },
   driveSelectors: {
     flag: '--drive-selector <key=glob,…>',

@@ -79,6 +79,21 @@ export function parseName(text: string): string {
   return text;
 }
 
+const DNS_LABEL = '[a-z0-9](?:[-a-z0-9]*[a-z0-9])?';
+const DNS_SUBDOMAIN = new RegExp(`^${DNS_LABEL}(?:\\.${DNS_LABEL})*$`);
+/** RFC 1123, as Kubernetes checks names of nodes. */
+const DNS_SUBDOMAIN_MAX = 253;
+
+export function parseNodeName(text: string): string {
+  if (text.length > DNS_SUBDOMAIN_MAX || !DNS_SUBDOMAIN.test(text)) {
+    throw new RuleError(
+      `a DNS subdomain name as Kubernetes gives its nodes: at most ${DNS_SUBDOMAIN_MAX} lower-case letters, digits, - and ., ` +
+        'each part with a letter or digit at both ends',
+    );
+  }
+  return text;
+}
+
 export function parseIpAddress(text: string): string {
   if (isIP(text) === 0) throw new RuleError('an IPv4 or IPv6 address');
   return text;

@@ -1,4 +1,5 @@
 /** The command line: which command, its options, help, and one clear line when something is wrong with them. */
+import { statSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import type { ControllerOptions, DoctorOptions, NodeOptions, TakeoverOptions } from './options.ts';
 import {
@@ -33,12 +34,14 @@ export const EXIT_USAGE = 2;
 
 const OVERVIEW = `
 Every option can be given by environment as well; its names stand in brackets. The command line counts first.
+--role controller and --role node, anywhere on the line, are the same as the commands of these names.
 
 Examples:
   meshstor doctor                                        is this machine fit to be a storage node?
   meshstor doctor -o json | jq '.findings[] | select(.severity == "fatal")'
   meshstor node --node-name worker-1 --drive-selector 'model=Samsung*'
   meshstor controller --leader-election --lease-namespace meshstor
+  meshstor --role node --node-name worker-1              the same as meshstor node --node-name worker-1
 `;
 
 const NODE_EXAMPLES = `
@@ -120,6 +123,13 @@ function addCommand<T>(program: Command, spec: CommandSpec<T>, io: CliIo, finish
   });
 }
 
+/** What is looked for below it would look as if it were not installed. */
+function withHostRoot<T extends { readonly hostRoot: string }>(options: T): T {
+  if (statSync(options.hostRoot, { throwIfNoEntry: false })?.isDirectory() === true) return options;
+  const given = JSON.stringify(options.hostRoot);
+  throw new UsageError(`option --host-root (or MESHSTOR_HOST_ROOT): ${given} must be a directory that is there`);
+}
+
 function buildProgram(handlers: CommandHandlers, version: string, io: CliIo, finish: (code: number) => void): Command {
   const program = new Command('meshstor')
     .description('Replicated Kubernetes volumes from the local NVMe drives of bare-metal nodes.')
@@ -144,7 +154,7 @@ function buildProgram(handlers: CommandHandlers, version: string, io: CliIo, fin
     examples: NODE_EXAMPLES,
     table: NODE_OPTIONS,
     read: nodeOptions,
-    run: (options: NodeOptions) => handlers.runNode(options),
+    run: (options: NodeOptions) => handlers.runNode(withHostRoot(options)),
   };
   const doctor = {
     name: 'doctor',
@@ -152,7 +162,7 @@ function buildProgram(handlers: CommandHandlers, version: string, io: CliIo, fin
     examples: DOCTOR_EXAMPLES,
     table: DOCTOR_OPTIONS,
     read: doctorOptions,
-    run: (options: DoctorOptions) => handlers.runDoctor(options),
+    run: (options: DoctorOptions) => handlers.runDoctor(withHostRoot(options)),
   };
   const takeover = {
     name: 'takeover',
@@ -170,21 +180,24 @@ function buildProgram(handlers: CommandHandlers, version: string, io: CliIo, fin
   return program;
 }
 
-/** `--role node …` is the same as `node …`. */
-function withRoleAsCommand(args: readonly string[]): readonly string[] {
-  const [first = '', second] = args;
-  if (first === '--role') {
-    if (second !== 'controller' && second !== 'node') {
-      throw new UsageError(`option --role: ${JSON.stringify(second ?? '')} must be one of controller, node`);
-    }
-    return args.slice(1);
-  }
-  if (first.startsWith('--role='))
-    return withRoleAsCommand(['--role', first.slice('--role='.length), ...args.slice(1)]);
-  return args;
-}
-
 const COMMANDS = ['controller', 'node', 'doctor', 'takeover'];
+const ROLES = ['controller', 'node'];
+
+/** `--role node …` is the same as `node …`, wherever on the line it stands. */
+function withRoleAsCommand(args: readonly string[]): readonly string[] {
+  const at = args.findIndex((word) => word === '--role' || word.startsWith('--role='));
+  if (at < 0) return args;
+  const isOneWord = args[at] !== '--role';
+  const role = isOneWord ? args[at]?.slice('--role='.length) : args[at + 1];
+  if (role === undefined || !ROLES.includes(role)) {
+    throw new UsageError(`option --role: ${JSON.stringify(role ?? '')} must be one of ${ROLES.join(', ')}`);
+  }
+  const rest = [...args.slice(0, at), ...args.slice(at + (isOneWord ? 1 : 2))];
+  if (COMMANDS.includes(rest[0] ?? '')) {
+    throw new UsageError(`option --role: it stands for a command, and ${rest[0]} is one already`);
+  }
+  return [role, ...rest];
+}
 
 /** commander's complaints as one line of ours. */
 function usageLine(error: CommanderError): string {

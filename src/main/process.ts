@@ -65,12 +65,23 @@ function endFailed(log: RootLog, areBusy: boolean): never {
   endNow();
 }
 
+/** As `endFailed`, once what is on its way through the pool, such as a line of the log, has had the time that it takes. */
+async function endSoon(log: RootLog, threads: Threads): Promise<never> {
+  for (let waitedMs = 0; threads.areBusy && waitedMs < LAST_WORDS_MS; waitedMs += LOOK_EVERY_MS) {
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  }
+  return endFailed(log, threads.areBusy);
+}
+
 /** Resolves at the first SIGTERM or SIGINT. A second one ends the process at once. */
 export function untilToldToStop(log: RootLog, threads: Threads): Promise<string> {
   return new Promise((resolve) => {
     let told = false;
     const onSignal = (signal: NodeJS.Signals): void => {
-      if (told) endFailed(log, threads.areBusy);
+      if (told) {
+        void endSoon(log, threads);
+        return;
+      }
       told = true;
       log.info('told to stop', { signal });
       resolve(signal);

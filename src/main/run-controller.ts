@@ -15,7 +15,6 @@ import {
   createVolumeStore,
   systemClock,
 } from '../kube/index.ts';
-import { serveHttp } from '../observability/http.ts';
 import type { RootLog } from '../observability/log.ts';
 import { createLog, toggleDebugOnSignal } from '../observability/log.ts';
 import { Metrics } from '../observability/metrics.ts';
@@ -31,6 +30,7 @@ import {
   runParts,
   untilToldToStop,
 } from './process.ts';
+import { serveMetrics } from './start-failures.ts';
 import { driveSample, volumeSample } from './samples.ts';
 
 const CONCURRENT_VOLUMES = 8;
@@ -134,7 +134,7 @@ async function startParts(options: ControllerOptions, log: RootLog, version: str
     },
   });
   parts.add('csi', () => csi.stop(STOP_LIMIT_MS), STOP_LIMIT_MS + CUT_OFF_MS);
-  const http = await serveHttp({
+  const http = await serveMetrics({
     ...options.metricsAddress,
     log,
     metrics: () => metrics.render(),

@@ -1,8 +1,6 @@
 /** The node role, wired. */
 import { release } from 'node:os';
 import { dirname } from 'node:path';
-import { mkdir } from 'node:fs/promises';
-import { DomainError, errnoCode } from '../api/errors.ts';
 import { NODE_LABEL, nodeLabelFor } from '../api/names.ts';
 import type { NodeOptions } from '../cli/options.ts';
 import { programVersion } from '../cli/version.ts';
@@ -26,7 +24,6 @@ import type { Preflight } from '../node/preflight-watch.ts';
 import { PreflightWatch } from '../node/preflight-watch.ts';
 import { SystemTools } from '../node/tools.ts';
 import type { HttpEndpoint } from '../observability/http.ts';
-import { serveHttp } from '../observability/http.ts';
 import type { RootLog } from '../observability/log.ts';
 import { createLog, toggleDebugOnSignal } from '../observability/log.ts';
 import { Metrics } from '../observability/metrics.ts';
@@ -43,6 +40,7 @@ import {
   runParts,
   untilToldToStop,
 } from './process.ts';
+import { serveMetrics, takeNodeLock } from './start-failures.ts';
 
 /** How long a start waits for a holder that does not confirm: longer than the restart of a node process takes. */
 const START_GRACE_MS = 30_000;
@@ -50,21 +48,6 @@ const START_GRACE_MS = 30_000;
 const DROP_GRACE_MS = 2000;
 const CONCURRENT_VOLUMES = 4;
 const VERSION = programVersion();
-
-/** One node process per node (SPEC §7.1): held until this process ends, whatever ends it. */
-async function takeNodeLock(kernel: NativeKernel, lockFile: string): Promise<void> {
-  await mkdir(dirname(lockFile), { recursive: true });
-  try {
-    await kernel.acquireNodeLock(lockFile);
-  } catch (error) {
-    if (!['EWOULDBLOCK', 'EAGAIN'].includes(errnoCode(error) ?? '')) throw error;
-    throw new DomainError(
-      'precondition',
-      `taking ${lockFile}: another node process of this node holds it; wait for it to end`,
-      { cause: error },
-    );
-  }
-}
 
 /** This process releases I/O that waits: it must not wait for that I/O itself when memory is short (SPEC §7.14). */
 async function beIoFlusher(kernel: NativeKernel, log: RootLog): Promise<void> {
@@ -164,7 +147,7 @@ async function startServers(
     onAnswer: (rpc, code, seconds) => metrics.csiAnswered(rpc, code, seconds),
   });
   parts.add('csi', () => csi.stop(STOP_LIMIT_MS), STOP_LIMIT_MS + CUT_OFF_MS);
-  const http = await serveHttp({
+  const http = await serveMetrics({
     ...options.metricsAddress,
     log,
     metrics: () => metrics.render(),

@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { DomainError } from '../api/errors.ts';
 import { ABI_VERSION, RAW_EXPORTS } from './raw.ts';
 import type { RawAddon } from './raw.ts';
 
@@ -32,7 +33,7 @@ export function addonFault(loaded: unknown): string | undefined {
   return missing.length === 0 ? undefined : `it lacks ${missing.join(', ')}`;
 }
 
-/** Tries every candidate and throws one error that names each cause. Loading happens on the first call, never on import. */
+/** Tries every candidate and throws one error, of one line, that names each cause. Loading happens on the first call, never on import. */
 export function loadFrom(candidates: readonly string[], load: (path: string) => unknown): RawAddon {
   const causes: string[] = [];
   for (const path of candidates) {
@@ -45,12 +46,10 @@ export function loadFrom(candidates: readonly string[], load: (path: string) => 
       causes.push(`${path}: ${firstLine(error)}`);
     }
   }
-  throw new Error(
-    [
-      `cannot load the native addon on ${process.platform}-${process.arch}, Node.js ${process.version}:`,
-      ...causes.map((cause) => `  - ${cause}`),
-      `Build it with "npm run build" on this machine, or set ${ADDON_ENV} to the file to use.`,
-    ].join('\n'),
+  throw new DomainError(
+    'precondition',
+    `loading the native addon on ${process.platform}-${process.arch}, Node.js ${process.version}: ${causes.join('; ')}; ` +
+      `build it with "npm run build" on this machine, or set ${ADDON_ENV} to the file to use`,
   );
 }
 

@@ -64,11 +64,10 @@ export function selectorMatches(
   return Object.entries(selector.nodeLabels ?? {}).every(([key, value]) => nodeLabels[key] === value);
 }
 
-/** Whether a selector or the annotation names exactly this drive, and not by a pattern or a label. */
-function isNamedExplicitly(drive: NvmeNamespace, policy: DrivePolicy, annotated: boolean): boolean {
-  return (
-    annotated || policy.selectors.some((selector) => selector.serial === drive.serial || selector.path === drive.path)
-  );
+/** Whether the annotation or a selector that matches names exactly this drive, and not by a pattern or a label. */
+function isNamedExplicitly(drive: NvmeNamespace, { selectors, nodeLabels }: DrivePolicy, annotated: boolean): boolean {
+  const naming = selectors.filter(({ serial, path }) => serial === drive.serial || path === drive.path);
+  return annotated || naming.some((selector) => selectorMatches(selector, drive, nodeLabels));
 }
 
 export function isOurPartition(partition: { readonly typeGuid: string; readonly name: string }): boolean {

@@ -12,6 +12,7 @@ import { GuardedWork, actMendStep } from './act-mender.ts';
 import type { Surroundings } from './converge.ts';
 import { convergeOnce } from './converge.ts';
 import { errorFields } from '../support/log.ts';
+import type { Rests } from './path-memory.ts';
 import { PathMemory } from './path-memory.ts';
 import { nameOfMember, partitionOfStageStep } from './step-members.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
@@ -23,6 +24,8 @@ export interface MenderParts {
   readonly volumes: ObjectStore<MeshStorVolume>;
   /** How long a member that lost its path is waited for, milliseconds. */
   readonly dropGraceMs: number;
+  /** Default: those of a node that runs. */
+  readonly rests?: Rests | undefined;
 }
 
 /** What a volume waits for, and how long until the next look. */
@@ -63,7 +66,7 @@ export class VolumeMender {
       this.#memories.delete(volumeId);
       return undefined;
     }
-    const memory = this.#memories.get(volumeId) ?? new PathMemory();
+    const memory = this.#memories.get(volumeId) ?? new PathMemory(undefined, undefined, this.#parts.rests);
     this.#memories.set(volumeId, memory);
     let world: MendingWorld | undefined;
     const plan = async (): Promise<Plan<MendStep>> => {

@@ -17,6 +17,7 @@ import { PROCESSES } from './openers.ts';
 import type { NodeOperations } from './operations.ts';
 import { VolumeMender } from './mender.ts';
 import { OwnNode } from './own-node.ts';
+import type { Rests } from './path-memory.ts';
 import type { Preflight } from './preflight-watch.ts';
 import { NodeVolumeReconciler } from './reconciler.ts';
 import { lookAtDrives } from './snapshot.ts';
@@ -52,6 +53,8 @@ export interface NodeParts {
   readonly startGraceMs: number;
   /** How long a member that lost its path is waited for before it is dropped, milliseconds. */
   readonly dropGraceMs: number;
+  /** How long a member that was tried in vain is left alone. Default: a second, then longer, up to ten. */
+  readonly rests?: Rests;
   readonly preflight: Preflight;
   readonly now: () => string;
   readonly log: Log;
@@ -122,7 +125,8 @@ class Node implements RunningNode {
     const acts = { kernel, tools, volumes, me, now, log, pause, zeroedTo: this.#zeroedTo };
     const operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings });
     this.operations = operations;
-    const mender = new VolumeMender({ worlds, acts, around, volumes, dropGraceMs: parts.dropGraceMs });
+    const { dropGraceMs, rests } = parts;
+    const mender = new VolumeMender({ worlds, acts, around, volumes, dropGraceMs, rests });
     const grow = (volumeId: string): Promise<string | undefined> => operations.growOnce(volumeId);
     this.#fencer = new VolumeFencer({ worlds, acts, around, volumes, events, processes });
     this.#reconciler = new NodeVolumeReconciler({

@@ -6,9 +6,14 @@ import type { MendingWorld } from '../plan/world.ts';
 const FAILING_AFTER = 3;
 /** A path that held for so long is well again. */
 const WELL_AFTER_MS = 60_000;
-/** How long what was tried in vain is left alone: doubled each time, up to this. */
-const FIRST_REST_MS = 1000;
-const LONGEST_REST_MS = 10_000;
+
+/** How long what was tried in vain is left alone, milliseconds: doubled each time, up to the longest. */
+export interface Rests {
+  readonly firstMs: number;
+  readonly longestMs: number;
+}
+
+const RESTS: Rests = { firstMs: 1000, longestMs: 10_000 };
 
 interface Rest {
   readonly until: number;
@@ -18,15 +23,17 @@ interface Rest {
 export class PathMemory {
   readonly #now: () => number;
   readonly #random: () => number;
+  readonly #lengths: Rests;
   readonly #lostSince = new Map<string, number>();
   /** Times that a guard was given its path again, without a break of the connection between them. */
   readonly #reloads = new Map<string, { readonly at: number; readonly count: number }>();
   readonly #rests = new Map<string, Rest>();
 
   /** `now`: monotonic milliseconds. `random`: 0…1. */
-  constructor(now: () => number = () => performance.now(), random: () => number = Math.random) {
+  constructor(now: () => number = () => performance.now(), random: () => number = Math.random, rests: Rests = RESTS) {
     this.#now = now;
     this.#random = random;
+    this.#lengths = rests;
   }
 
   /** These have no path now; every other one has. */
@@ -58,7 +65,8 @@ export class PathMemory {
   /** What was tried for this member did not help. Says whether that is new: it was of use the time before, or never tried. */
   failed(partitionUUID: string): boolean {
     const last = this.#rests.get(partitionUUID);
-    const ms = Math.min(LONGEST_REST_MS, last === undefined ? FIRST_REST_MS : last.ms * 2);
+    const { firstMs, longestMs } = this.#lengths;
+    const ms = Math.min(longestMs, last === undefined ? firstMs : last.ms * 2);
     this.#rests.set(partitionUUID, { until: this.#now() + ms * (0.75 + this.#random() / 2), ms });
     return last === undefined;
   }

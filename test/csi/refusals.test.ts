@@ -14,6 +14,8 @@ const good: CreateVolumeRequest = {
   volumeCapabilities: [WRITER],
   parameters: {},
 };
+const OTHER = 'pvc-22222222-2222-4333-8444-555555555555';
+const ON_N1 = { preferred: [{ segments: { 'topology.meshstor.io/node': 'n1' } }] };
 const withParameters = (parameters: Record<string, string>): CreateVolumeRequest => ({ ...good, parameters });
 const mode = (name: 'MULTI_NODE_READER_ONLY' | 'MULTI_NODE_SINGLE_WRITER' | 'MULTI_NODE_MULTI_WRITER' | 'UNKNOWN') => ({
   mount: {},
@@ -197,6 +199,37 @@ describe('the Controller service refuses', () => {
     await expectRefusal(controller().CreateVolume(larger), 'ALREADY_EXISTS', String(GIB));
     const block = { ...good, volumeCapabilities: [BLOCK] };
     await expectRefusal(controller().CreateVolume(block), 'ALREADY_EXISTS', 'mode Filesystem');
+  });
+
+  it('sectors that no drive has, one size for all copies: RESOURCE_EXHAUSTED', async () => {
+    const objects = cluster.volumeServer.objects.size;
+    const at4096 = { ...withParameters({ sectorSize: '4096' }), name: OTHER };
+    await expectRefusal(
+      controller().CreateVolume({ ...at4096, accessibilityRequirements: ON_N1 }),
+      'RESOURCE_EXHAUSTED',
+      ...['n1', 'n2', 'n3'].map((name) => `${name}: nvme0n1: sector size 512, needed 4096`),
+    );
+    cluster.setDrive('n1', { sectorSize: 4096 });
+    await expectRefusal(
+      controller().CreateVolume({ ...at4096, accessibilityRequirements: ON_N1 }),
+      'RESOURCE_EXHAUSTED',
+      'n2: nvme0n1: sector size 512, needed 4096',
+    );
+    expect(cluster.volumeServer.objects.size, 'nothing is created').to.equal(objects);
+    cluster.setDrive('n2', { sectorSize: 4096 });
+    await controller().CreateVolume({ ...at4096, accessibilityRequirements: ON_N1 });
+  });
+
+  it('a node that is silent for more than a minute: RESOURCE_EXHAUSTED', async () => {
+    const objects = cluster.volumeServer.objects.size;
+    const three = { ...withParameters({ numberOfCopies: '3' }), name: OTHER, accessibilityRequirements: ON_N1 };
+    cluster.clock.advance(61_000);
+    cluster.beat('n1', 'n2');
+    const words = ['n3', 'last heartbeat 61 s ago, at most 60 s'];
+    await expectRefusal(controller().CreateVolume(three), 'RESOURCE_EXHAUSTED', ...words);
+    expect(cluster.volumeServer.objects.size, 'nothing is created').to.equal(objects);
+    cluster.beat('n3');
+    await controller().CreateVolume(three);
   });
 
   it('the name of a volume that is still being deleted: ABORTED', async () => {

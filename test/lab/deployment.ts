@@ -28,7 +28,8 @@ const SERVES_LIMIT_MS = 180_000;
 export interface DeploymentOptions {
   /** Selectors given to every node role; default: all of the lab's drives. */
   readonly driveSelectors?: readonly string[];
-  readonly initializeBlank?: boolean;
+  /** Given to every node role, or by the node's name; default: true. */
+  readonly initializeBlank?: boolean | ((node: string) => boolean);
   /** Entry point of the node role; default: the program as it ships. */
   readonly nodeEntry?: readonly string[];
   readonly nodeEnv?: Readonly<Record<string, string>>;
@@ -73,7 +74,8 @@ export class NodeRole {
       this.#kubeconfig,
     ];
     const drives = driveSelectors.flatMap((selector) => ['--drive-selector', selector]);
-    return [...nodeEntry, ...flags, ...drives, ...(initializeBlank ? ['--initialize-blank'] : [])];
+    const blank = typeof initializeBlank === 'function' ? initializeBlank(this.machine.name) : initializeBlank;
+    return [...nodeEntry, ...flags, ...drives, ...(blank ? ['--initialize-blank'] : [])];
   }
 
   /** Starts the process and waits until its socket answers. `env` is added to the deployment's. */

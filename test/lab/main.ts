@@ -34,7 +34,7 @@ function parseFlags(): Flags {
   return new Command('npm run lab --')
     .description('Runs scenarios on virtual nodes with real kernels. Needs root.')
     .addOption(new Option('--kernel <series>', "Debian's kernel to boot").choices(KERNELS).default('6.1'))
-    .addOption(new Option('--nodes <count>', 'nodes, for --run and --shell').default(2).argParser(Number))
+    .addOption(new Option('--nodes <count>', 'nodes, for --run and --shell').default(2).argParser(count))
     .addOption(
       new Option('--control-plane <kind>', 'who answers as the API; kubernetes: runs the scenario for a real one')
         .choices(['stand-in', 'kubernetes'])

@@ -70,6 +70,8 @@ describe('a controller role', () => {
     const { code, lines } = await start(['--csi-endpoint', endpoint, '--metrics-address', `127.0.0.1:${port}`]);
     other.close();
     expect(code, lines.join('\n')).to.equal(1);
-    expect(ownLines(lines)).to.deep.equal([`meshstor: listen EADDRINUSE: address already in use 127.0.0.1:${port}`]);
+    const why = `listen EADDRINUSE: address already in use 127.0.0.1:${port}`;
+    const told = `meshstor: serving metrics: ${why}; give another address with --metrics-address`;
+    expect(ownLines(lines)).to.deep.equal([told]);
   }).timeout(2 * LIMIT_MS);
 });

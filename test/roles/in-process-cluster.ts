@@ -15,6 +15,7 @@ import type { RunningNode } from '../../src/node/node.ts';
 import { startNode } from '../../src/node/node.ts';
 import type { PublishRequest, StageRequest } from '../../src/node/operations.ts';
 import type { Processes } from '../../src/node/openers.ts';
+import type { Rests } from '../../src/node/path-memory.ts';
 import type { Preflight } from '../../src/node/preflight-watch.ts';
 import type { Metrics } from '../../src/observability/metrics.ts';
 import type { Log } from '../../src/support/log.ts';
@@ -44,6 +45,8 @@ export interface InProcessOptions {
   readonly startGraceMs?: number;
   /** Default: so long that nothing is dropped by time alone. */
   readonly dropGraceMs?: number;
+  /** Default: those of a node that runs, a second and more. */
+  readonly rests?: Rests;
   readonly drivesPerNode?: number;
   readonly preflight?: Preflight;
   /** Default: nobody has anything open. */
@@ -119,6 +122,7 @@ export class InProcessCluster {
       events: this.events,
       startGraceMs,
       dropGraceMs,
+      ...(this.#options.rests === undefined ? {} : { rests: this.#options.rests }),
       preflight: this.#options.preflight ?? FIT,
       processes: this.#processesOf(name),
       log,

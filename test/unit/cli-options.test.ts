@@ -56,7 +56,7 @@ describe('command line', () => {
       ...['node', '--node-name=n', '--csi-endpoint', 'unix:///a/b.sock', '--kubeconfig', '/k', '--log-level', 'debug'],
       ...['--metrics-address', '[::1]:0', '--drive-selector', 'model=Sam sung*,serial=S1,label/a.b/c=d'],
       ...['--drive-selector', 'path=/dev/nvme1n1', '--initialize-blank', '--nvme-tcp-address', 'fd00::1'],
-      ...['--lock-file', '/l', '--host-root', '/host', '--sys-root', '/t'],
+      ...['--lock-file', '/l', '--host-root', import.meta.dirname, '--sys-root', '/t'],
     ]);
     expect(node).to.deep.equal({
       csiEndpoint: 'unix:///a/b.sock',
@@ -69,7 +69,7 @@ describe('command line', () => {
       initializeBlank: true,
       nvmeTcpAddress: 'fd00::1',
       lockFile: '/l',
-      hostRoot: '/host',
+      hostRoot: import.meta.dirname,
       sysRoot: '/t',
     });
   });
@@ -128,6 +128,21 @@ describe('command line', () => {
     expect((await run(['takeover', '--accept-data-loss', 'pvc-1'])).takeover).to.include({ acceptDataLoss: true });
   });
 
+  it('takes --role wherever on the line it stands, and tells of it in the help', async () => {
+    expect((await run(['--node-name', 'n', '--role', 'node', '--initialize-blank'])).node).to.deep.include({
+      nodeName: 'n',
+      initializeBlank: true,
+    });
+    expect((await run(['--log-level', 'debug', '--role=controller'])).controller?.logLevel).to.equal('debug');
+    expect((await run(['--help', '--role', 'node'])).stdout).to.include('--node-name');
+    expect((await run(['--help'])).stdout).to.include('--role controller and --role node');
+  });
+
+  it('takes the name of a node as Kubernetes gives them', async () => {
+    for (const name of ['n', '9', 'worker-1', 'ip-10-0-0-1.eu-west-1.compute.internal', 'a'.repeat(253)])
+      expect((await run(['node', '--node-name', name])).node?.nodeName).to.equal(name);
+  });
+
   it('passes on the exit code of the command', async () => {
     expect((await run(['doctor', '-o', 'json'], {}, 1)).code).to.equal(1);
   });
@@ -148,13 +163,28 @@ describe('command line', () => {
   });
 
   const long = `unix:///${'x'.repeat(100)}`;
-  const REFUSED: readonly [string, readonly string[], Readonly<Record<string, string>>, readonly string[]][] = [
+  type Refused = [string, readonly string[], Readonly<Record<string, string>>, readonly string[]];
+  const REFUSED: readonly Refused[] = [
     ['no command', [], {}, ['a command is missing', 'controller, node, doctor, takeover']],
     ['an unknown command', ['nod'], {}, ["'nod'", 'controller, node, doctor, takeover']],
     ['an unknown option', ['node', '--node-name', 'n', '--bogus'], {}, ['--bogus']],
     ['an option without its value', ['node', '--node-name'], {}, ['--node-name', 'missing']],
     ['a surplus word', ['doctor', 'now'], {}, ['too many arguments']],
     ['an unknown role', ['--role', 'king'], {}, ['--role', '"king"', 'controller, node']],
+    ['a role beside a command', ['node', '--role', 'node'], { NODE_NAME: 'n' }, ['--role', 'node is one already']],
+    ['a role that is not said', ['--log-level', 'info', '--role'], {}, ['--role', 'controller, node']],
+    ...['UPPER_case!', '', '-a', 'a-', 'a..b', '.a', 'a_b', 'a'.repeat(254)].map((name): Refused => {
+      const words = ['--node-name', JSON.stringify(name), 'DNS subdomain name', '253'];
+      return [`${JSON.stringify(name.slice(0, 12))} as a node's name`, ['node', `--node-name=${name}`], {}, words];
+    }),
+    ['a host root that is not there', ['doctor', '--host-root', '/nonexistent'], {}, ['--host-root', '/nonexistent']],
+    ['a host root that is a file', ['doctor', '--host-root', import.meta.filename], {}, ['must be a directory']],
+    [
+      "a node's host root that is not there",
+      ['node'],
+      { NODE_NAME: 'n', MESHSTOR_HOST_ROOT: '/nonexistent' },
+      ['MESHSTOR_HOST_ROOT', '/nonexistent', 'must be a directory'],
+    ],
     ['a node without a name', ['node'], {}, ['--node-name', 'NODE_NAME', 'required']],
     ['an election without a namespace', ['controller', '--leader-election'], {}, ['--lease-namespace', 'required']],
     ['a TCP endpoint', ['controller', '--csi-endpoint', 'tcp://x:1'], {}, ['--csi-endpoint', '"tcp://x:1"', 'Unix']],

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { MountEntry, NvmeConnectOptions, NvmetExportWanted } from '../../src/api/kernel.ts';
 import { createKernel, nativeThreads, poolSizeOf } from '../../src/native/index.ts';
 import type { KernelOptions, NativeKernel } from '../../src/native/index.ts';
+import { DomainError } from '../../src/api/errors.ts';
 import { addonCandidates, addonFault, loadFrom } from '../../src/native/load.ts';
 import { errnoName, NativeError } from '../../src/native/native-error.ts';
 import { ABI_VERSION, RAW_EXPORTS } from '../../src/native/raw.ts';
@@ -360,20 +361,25 @@ describe('native addon loader', () => {
     expect(tried).to.deep.equal(['/a', '/b']);
   });
 
-  it('reports every cause, the platform, the Node version and the fix in one error', () => {
+  it('reports every cause, the platform, the Node version and the fix in one error of one line', () => {
     const load = (path: string): unknown => {
       if (path === '/a') throw new Error('no such file\nRequire stack:\n- x');
       return path === '/b' ? { ...good, abiVersion: 0 } : { abiVersion: ABI_VERSION };
     };
-    const message = ((): string => {
+    const error = ((): unknown => {
       try {
-        loadFrom(['/a', '/b', '/c'], load);
-      } catch (error: unknown) {
-        return (error as Error).message;
+        return loadFrom(['/a', '/b', '/c'], load);
+      } catch (thrown: unknown) {
+        return thrown;
       }
-      return '';
     })();
-    expect(message).to.contain('/a: no such file\n').and.not.contain('Require stack');
+    // A role that cannot start says the message of such an error alone, and the stack of any other.
+    expect(error).to.be.instanceOf(DomainError);
+    const { message } = error as DomainError;
+    expect(message)
+      .to.match(/^loading the native addon on [^\n]+$/)
+      .and.contain('/a: no such file; ');
+    expect(message).to.not.contain('Require stack');
     expect(message).to.contain(`/b: it has abiVersion 0, this program needs ${String(ABI_VERSION)}`);
     expect(message).to.contain('/c: it lacks acquireNodeLock, addGptPartition,');
     expect(message).to.contain(process.version).and.contain(process.platform);

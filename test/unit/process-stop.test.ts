@@ -166,6 +166,13 @@ describe('stopping a role', () => {
     setTimeout(() => process.kill(process.pid, 'SIGTERM'), 400);
     setInterval(() => undefined, 1000);
   `;
+  /** The line about the first is on its way when the second comes, as on a machine with much to do. */
+  const TOLD_TWICE_AT_ONCE = `
+    const threads = new Threads();
+    const told = untilToldToStop(log, threads);
+    setTimeout(() => ['SIGTERM', 'SIGINT'].forEach((signal) => process.kill(process.pid, signal)), 300);
+    setInterval(() => undefined, 1000);
+  `;
   const BROKEN = `
     const threads = new Threads();
     endOnUnexpectedErrors(log, threads);
@@ -173,6 +180,7 @@ describe('stopping a role', () => {
   `;
   for (const [what, code] of [
     ['is told to stop twice', TOLD_TWICE],
+    ['is told to stop twice at once', TOLD_TWICE_AT_ONCE],
     ['has an error that nobody handles', BROKEN],
   ] as const) {
     it(`ends at once when it ${what}, with 1 when nothing holds a thread`, async function () {

@@ -1,11 +1,34 @@
 import { expect } from 'chai';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cacheRoot } from '../lab/paths.ts';
 import { evaluate } from '../support/evaluate-script.ts';
 
+/** What a command of the project says to a wrong line. */
+function refused(...args: readonly string[]): { readonly code: number | null; readonly said: string } {
+  const cwd = join(import.meta.dirname, '..', '..');
+  const { status, stderr } = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' });
+  return { code: status, said: stderr };
+}
+
 describe('scripts', () => {
+  it('answer a wrong option with one line and code 2', () => {
+    const { code, said } = refused('scripts/test.mjs', '--bogus');
+    expect(said).to.equal("Unknown option '--bogus': known are --only\n");
+    expect(code).to.equal(2);
+    const missing = refused('scripts/chart.mjs', '--check=never');
+    expect(missing.said).to.match(/^[^\n]*--check[^\n]*\n$/);
+    expect(missing.code).to.equal(2);
+  }).timeout(30_000);
+
+  it('run no lab of a number of nodes that is none', () => {
+    const { code, said } = refused('--import=tsx', 'test/lab/main.ts', '--nodes', 'abc', '--list');
+    expect(said).to.match(/--nodes.*'abc' is invalid.*whole number/);
+    expect(code).to.equal(1);
+  }).timeout(120_000);
+
   it('find the programs of sbin after a plain su', () => {
     expect(evaluate('root', 'steps.mjs', 'process.env.PATH', { PATH: '/usr/bin:/sbin' })).to.equal(
       '/usr/bin:/sbin:/usr/local/sbin:/usr/sbin',

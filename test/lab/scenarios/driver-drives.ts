@@ -1,9 +1,13 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DeploymentOptions } from '../deployment.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
 import type { Driver } from '../with-driver.ts';
 import { conditionOf, untilUsable, withDriver } from '../with-driver.ts';
 import { createVolume } from '../kubelet.ts';
 
 const MIB = 1024 * 1024;
+/** More than one pass of 10 s. */
+const NEXT_PASS_MS = 15_000;
 
 interface Case {
   readonly what: string;
@@ -15,19 +19,26 @@ interface Case {
   readonly prepare: string;
   /** Undoes what a removal of data alone would not. */
   readonly undo?: string;
-  /** With the drive allowed by a pattern and `--initialize-blank`: the reason for which it stays untouched; undefined: it may be used. */
-  readonly reasonWhenAllowed?: string;
+  /** With the drive allowed by a pattern, and `--initialize-blank` on node2: the reason for which it stays untouched. */
+  readonly reasonWhenAllowed: string;
 }
 
 const CASES: readonly Case[] = [
-  { what: 'a blank drive', node: 'node1', drive: 'nvme1n1', prepare: 'true' },
+  { what: 'a blank drive', node: 'node1', drive: 'nvme1n1', prepare: 'true', reasonWhenAllowed: 'Blank' },
   {
-    what: 'an LVM physical volume on the whole drive',
+    what: 'an MBR alone',
     node: 'node1',
     drive: 'nvme0n1',
-    // Label of the second sector: LABELONE, its sector, CRC, offset, type (lvm2 on-disk format).
-    prepare: `printf 'LABELONE\\001\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\040\\0\\0\\0LVM2 001' | dd of=/dev/$drive bs=512 seek=1 conv=fsync status=none`,
+    prepare: `printf 'label: dos\\n2048,1000000,83\\n' | sfdisk -q /dev/$drive`,
     reasonWhenAllowed: 'ForeignData',
+  },
+  {
+    what: 'an operating system in use',
+    node: 'node1',
+    drive: 'nvme2n1',
+    prepare: `sgdisk -n 1:2048:+1500M -t 1:8300 -c 1:root /dev/$drive >/dev/null && { partx -u /dev/$drive || true; } && mkfs.xfs -q -f /dev/"$drive"p1 && mkdir -p /mnt/os && mount /dev/"$drive"p1 /mnt/os`,
+    undo: 'umount /mnt/os',
+    reasonWhenAllowed: 'SystemDrive',
   },
   {
     what: 'a ZFS label on the whole drive',
@@ -45,18 +56,11 @@ const CASES: readonly Case[] = [
     reasonWhenAllowed: 'ForeignData',
   },
   {
-    what: 'an operating system in use',
-    node: 'node1',
-    drive: 'nvme2n1',
-    prepare: `sgdisk -n 1:2048:+1500M -t 1:8300 -c 1:root /dev/$drive >/dev/null && { partx -u /dev/$drive || true; } && mkfs.xfs -q -f /dev/"$drive"p1 && mkdir -p /mnt/os && mount /dev/"$drive"p1 /mnt/os`,
-    undo: 'umount /mnt/os',
-    reasonWhenAllowed: 'SystemDrive',
-  },
-  {
-    what: 'an MBR alone',
+    what: 'an LVM physical volume on the whole drive',
     node: 'node2',
     drive: 'nvme2n1',
-    prepare: `printf 'label: dos\\n2048,1000000,83\\n' | sfdisk -q /dev/$drive`,
+    // Label at byte 512 whatever the sector is: LABELONE, its sector, CRC, offset, type (lvm2 on-disk format).
+    prepare: `printf 'LABELONE\\001\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\040\\0\\0\\0LVM2 001' | dd of=/dev/$drive bs=512 seek=1 conv=fsync status=none`,
     reasonWhenAllowed: 'ForeignData',
   },
 ];
@@ -79,15 +83,19 @@ async function untilJudged(
     const condition = device === undefined ? undefined : conditionOf(device, 'Usable');
     if (condition !== undefined && condition.reason !== 'Preparing') return condition;
     if (Date.now() > deadline) throw new Error(`${name} was not judged`);
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await sleep(200);
   }
 }
 
-/** Every drive is prepared, the roles start with the selector, each drive is looked at, and what was prepared is undone. */
-async function withDrives(
+/**
+ * Every drive is prepared, the roles start, each drive is judged as expected and is untouched then and a pass later, and what was
+ * prepared is undone.
+ */
+async function untouched(
   context: ScenarioContext,
-  selector: string,
-  look: (driver: Driver, drive: Case, before: string) => Promise<void>,
+  options: DeploymentOptions,
+  how: string,
+  reasonOf: (drive: Case) => string,
 ): Promise<void> {
   const fingerprints = new Map<Case, string>();
   for (const each of CASES) {
@@ -95,36 +103,40 @@ async function withDrives(
     await context.cluster.node(each.node).run(script, { timeoutMs: 60_000 });
     fingerprints.set(each, await fingerprint(context, each));
   }
-  await withDriver(context, { driveSelectors: [selector] }, async (driver) => {
-    for (const [each, before] of fingerprints) await look(driver, each, before);
+  const check = async (driver: Driver, when: string): Promise<void> => {
+    for (const [each, before] of fingerprints) {
+      const { status, reason, message } = await untilJudged(driver, nameOf(each));
+      if (status !== 'False' || reason !== reasonOf(each))
+        throw new Error(`${each.what}, ${how}, ${when}: ${status} ${reason}: ${message}`);
+      if ((await fingerprint(context, each)) !== before)
+        throw new Error(`${each.what}, ${how}: the drive was written ${when}`);
+      context.note(`${each.what}, ${how}: untouched ${when}, ${message}`);
+    }
+  };
+  await withDriver(context, options, async (driver) => {
+    await check(driver, 'at first');
+    await sleep(NEXT_PASS_MS);
+    await check(driver, 'after the next pass');
     for (const { node, undo } of CASES) if (undo !== undefined) await context.cluster.node(node).run(undo);
   });
 }
 
+/** The default, beside leave to initialise blank drives, which is no selector. */
 const withoutSelector = (context: ScenarioContext): Promise<void> =>
-  withDrives(context, 'serial=NONE', async (driver, each, before) => {
-    const { status, reason, message } = await untilJudged(driver, nameOf(each));
-    if (status !== 'False' || reason !== 'NotAllowed') throw new Error(`${each.what}: ${status} ${reason}: ${message}`);
-    if ((await fingerprint(context, each)) !== before)
-      throw new Error(`${each.what}: the drive was written without a selector`);
-    context.note(`${each.what}, no selector: untouched, ${message}`);
-  });
+  untouched(context, { driveSelectors: [], initializeBlank: true }, 'no selector', () => 'NotAllowed');
 
 const allowed = (context: ScenarioContext): Promise<void> =>
-  withDrives(context, 'serial=LAB-*', async (driver, each, before) => {
-    const { what, reasonWhenAllowed } = each;
-    const { status, reason, message } = await untilJudged(driver, nameOf(each));
-    const isAsExpected =
-      reasonWhenAllowed === undefined ? status === 'True' : status === 'False' && reason === reasonWhenAllowed;
-    if (!isAsExpected) throw new Error(`${what}: ${status} ${reason}: ${message}`);
-    if (reasonWhenAllowed !== undefined && (await fingerprint(context, each)) !== before)
-      throw new Error(`${what}: the drive was written`);
-    context.note(`${what}, allowed by a pattern: ${status === 'True' ? 'usable' : `untouched, ${message}`}`);
-  });
+  untouched(
+    context,
+    { driveSelectors: ['serial=LAB-*'], initializeBlank: (node) => node === 'node2' },
+    'allowed by a pattern',
+    ({ reasonWhenAllowed }) => reasonWhenAllowed,
+  );
 
-/** A namespace that came over the network is somebody else's drive: it never becomes a candidate. */
+/** Blank drives are initialised; a namespace that came over the network is somebody else's drive: it never becomes a candidate. */
 async function importedIsNoCandidate(context: ScenarioContext): Promise<void> {
-  await withDriver(context, {}, async (driver) => {
+  const options = { driveSelectors: ['path=/dev/nvme*'], initializeBlank: true };
+  await withDriver(context, options, async (driver) => {
     await untilUsable(driver.deployment, context.cluster.nodes);
     const volumeId = await createVolume(driver.deployment.controller, {
       name: 'imported',
@@ -132,13 +144,17 @@ async function importedIsNoCandidate(context: ScenarioContext): Promise<void> {
       consumer: 'node1',
     });
     const volume = await driver.kubelet.bringUp(volumeId, 'node1');
-    await new Promise((resolve) => setTimeout(resolve, 16_000));
+    await sleep(NEXT_PASS_MS);
+    const namespaces = await context.cluster.node('node1').run('ls -d /dev/nvme*n*');
+    const imported = namespaces.split('\n').filter((path) => /^\/dev\/nvme[3-9]n\d+$/.test(path));
+    if (imported.length === 0) throw new Error(`no namespace is imported on node1: ${namespaces}`);
     const listed = (await driver.deployment.list('meshstornodedevices')).map(({ metadata }) => metadata.name).sort();
     const expected = context.cluster.nodes
       .flatMap(({ name }) => [0, 1, 2].map((drive) => `${name}-nvme${drive}n1`))
       .sort();
     if (listed.join(' ') !== expected.join(' ')) throw new Error(`drives listed: ${listed.join(' ')}`);
-    context.note(`with a namespace of another node connected, the drives listed are ${listed.join(', ')}`);
+    context.note(`all blank drives were initialised; with ${imported.join(', ')} of node2 connected on node1 and`);
+    context.note(`path=/dev/nvme* as selector, the drives listed are ${listed.join(', ')}`);
     await driver.kubelet.takeDown(volume);
     await driver.kubelet.deleteVolume(volumeId);
   });
@@ -147,7 +163,7 @@ async function importedIsNoCandidate(context: ScenarioContext): Promise<void> {
 async function run(context: ScenarioContext): Promise<void> {
   await context.step('drives of all kinds, no selector', () => withoutSelector(context));
   await context.step('drives of all kinds, allowed', () => allowed(context));
-  await context.step('an imported namespace', () => importedIsNoCandidate(context));
+  await context.step('blank drives and an imported namespace, all allowed', () => importedIsNoCandidate(context));
 }
 
 export const driverDrives: Scenario = {

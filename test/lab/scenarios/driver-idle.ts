@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Machine } from '../machine.ts';
 import { createVolume } from '../kubelet.ts';
 import type { PodVolume } from '../kubelet.ts';
-import { startedBelow } from '../process-trace.ts';
+import type { Started } from '../process-trace.ts';
+import { TRACED_EVENTS, startedBelow } from '../process-trace.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
 import type { Driver } from '../with-driver.ts';
 import { untilUsable, withDriver } from '../with-driver.ts';
@@ -20,11 +21,9 @@ const MOST_BURSTS = 24;
 const FEWEST_QUIET_SECONDS = 25;
 const TRACE = '/sys/kernel/tracing';
 
-const EVENTS = ['sched_process_fork', 'sched_process_exec'];
-
-/** Programs started by the role, by whatever it started, while `work` runs: the kernel's own record of every fork and exec. */
-async function programsDuring(machine: Machine, role: number, work: () => Promise<void>): Promise<readonly string[]> {
-  const set = (value: 0 | 1) => EVENTS.map((event) => `echo ${value} > events/sched/${event}/enable`).join(' && ');
+/** What was started by the role, and by what it started, while `work` runs: the kernel's own record of every fork and exec. */
+async function startedDuring(machine: Machine, role: number, work: () => Promise<void>): Promise<Started> {
+  const set = (value: 0 | 1) => TRACED_EVENTS.map((event) => `echo ${value} > events/${event}/enable`).join(' && ');
   await machine.run(`mountpoint -q ${TRACE} || mount -t tracefs none ${TRACE}
     cd ${TRACE} && echo 0 > tracing_on && echo > trace && ${set(1)} && echo 1 > tracing_on`);
   await work();
@@ -71,7 +70,7 @@ async function checkStagePrograms(context: ScenarioContext, driver: Driver, volu
   const node1 = context.cluster.node('node1');
   const role = await pidOfRole(node1);
   await driver.kubelet.makeStagingPath(volume);
-  const programs = await programsDuring(node1, role, () => driver.kubelet.stageCall(volume));
+  const { programs } = await startedDuring(node1, role, () => driver.kubelet.stageCall(volume));
   context.note(`NodeStage of a new volume started: ${programs.join(', ')}`);
   if ([...programs].sort().join(' ') !== 'blkid mdadm mkfs.xfs')
     throw new Error(`programs started by a stage: ${programs.join(', ')}`);
@@ -80,9 +79,10 @@ async function checkStagePrograms(context: ScenarioContext, driver: Driver, volu
 async function measureIdle(context: ScenarioContext): Promise<void> {
   const node1 = context.cluster.node('node1');
   const pid = await pidOfRole(node1);
-  const programs = await programsDuring(node1, pid, () => sleep(CYCLE_MS));
+  const { programs, copies } = await startedDuring(node1, pid, () => sleep(CYCLE_MS));
   if (programs.length > 0) throw new Error(`an idle cycle of ${CYCLE_MS / 1000} s started ${programs.join(', ')}`);
-  context.note(`${CYCLE_MS / 1000} s with ${VOLUMES} staged volumes: 0 programs started`);
+  if (copies.length > 0) throw new Error(`an idle cycle of ${CYCLE_MS / 1000} s forked ${copies.length} processes`);
+  context.note(`${CYCLE_MS / 1000} s with ${VOLUMES} staged volumes: 0 programs started, 0 processes forked`);
   const before = await ticks(node1, pid);
   const perSecond = await wakeUps(node1, pid, 100);
   const cpuSeconds = ((await ticks(node1, pid)) - before) / 100;
