@@ -7,7 +7,7 @@ import { WRITER } from '../../csi/harness.ts';
 
 const PATIENCE_MS = 60_000;
 /** Said by a driver that wants the same call again. */
-const AGAIN: ReadonlySet<string> = new Set(['ABORTED', 'UNAVAILABLE']);
+export const AGAIN: ReadonlySet<string> = new Set(['ABORTED', 'UNAVAILABLE']);
 
 const PARAMETERS = { numberOfCopies: '2' };
 
@@ -64,15 +64,20 @@ export function capacity(node: string): Call {
 /** Its answer, or the code of the refusal. */
 export type Outcome = { readonly answer: unknown } | { readonly code: string };
 
-/** Calls until it is answered for good. */
-export async function settled(csi: CsiClient, call: Call, patienceMs = PATIENCE_MS): Promise<Outcome> {
+/** Calls until it is answered for good. `isAgain`: whether the same call is wanted again. */
+export async function settled(
+  csi: CsiClient,
+  call: Call,
+  patienceMs = PATIENCE_MS,
+  isAgain = ({ code }: CsiError): boolean => AGAIN.has(code),
+): Promise<Outcome> {
   const end = Date.now() + patienceMs;
   for (;;) {
     try {
       return { answer: await call(csi) };
     } catch (error) {
       if (!(error instanceof CsiError)) throw error;
-      if (!AGAIN.has(error.code)) return { code: error.code };
+      if (!isAgain(error)) return { code: error.code };
       if (Date.now() > end) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 50));

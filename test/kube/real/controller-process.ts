@@ -17,6 +17,8 @@ export interface ControllerProcessOptions {
   readonly token?: string;
   /** Namespace of the lease; without it there is no election, and every replica reconciles. */
   readonly leaseNamespace?: string;
+  /** How long it may take until it serves calls. */
+  readonly readyMs?: number;
 }
 
 export class ControllerProcess {
@@ -43,7 +45,7 @@ export class ControllerProcess {
   ): Promise<ControllerProcess> {
     if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is needed: npm run build`);
     const relay = await plane.newRelay();
-    const { token = plane.tokenOf('admin'), leaseNamespace } = options;
+    const { token = plane.tokenOf('admin'), leaseNamespace, readyMs = READY_MS } = options;
     const socket = join(plane.folder, `${name}.sock`);
     const election = leaseNamespace === undefined ? [] : ['--leader-election', '--lease-namespace', leaseNamespace];
     const flags = {
@@ -57,7 +59,7 @@ export class ControllerProcess {
     const started = new ControllerProcess(name, relay, socket, component);
     // Refused until all is listed that calls are answered from.
     const isReady = () => started.csi.controller.ListVolumes({}).then(() => true);
-    await untilReady(component, isReady, READY_MS);
+    await untilReady(component, isReady, readyMs);
     return started;
   }
 

@@ -7,6 +7,7 @@ import { until } from '../harness.ts';
 import type { NodeRole } from '../node-roles.ts';
 import { addressOf, countUsableDrives, nodeObject, startNodeRole, stopNodeRole } from '../node-roles.ts';
 import type { ApiRelay } from './api-relay.ts';
+import type { Accounts } from './chart-accounts.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { startControlPlane } from './control-plane.ts';
 import type { ControllerProcessOptions } from './controller-process.ts';
@@ -30,8 +31,14 @@ interface Told {
   readonly involvedObject: { readonly uid: string };
 }
 
-export class Replicas {
+export interface ReplicasOptions<Given extends Accounts> {
+  /** Whom the roles run as; default: as the administrator. The nodes' objects are there by then. */
+  readonly accounts?: (plane: ControlPlane) => Promise<Given>;
+}
+
+export class Replicas<Given extends Accounts = Accounts> {
   readonly plane: ControlPlane;
+  readonly accounts: Given | undefined;
   readonly history: VolumeHistory;
   readonly nodes: ReadonlyMap<string, NodeRole>;
   /** Between the node roles and the API server. */
@@ -39,12 +46,15 @@ export class Replicas {
   readonly #controllers: ControllerProcess[] = [];
   #started = 0;
 
-  private constructor(plane: ControlPlane, names: readonly string[], nodeRelay: ApiRelay) {
+  private constructor(plane: ControlPlane, names: readonly string[], nodeRelay: ApiRelay, accounts: Given | undefined) {
     this.plane = plane;
     this.nodeRelay = nodeRelay;
+    this.accounts = accounts;
     const fabric = new FakeFabric();
-    const kubeconfig = plane.kubeconfigFor('nodes', plane.tokenOf('admin'), nodeRelay.url);
     const start = (name: string, index: number): NodeRole => {
+      const token = accounts === undefined ? plane.tokenOf('admin') : accounts.nodes.get(name);
+      if (token === undefined) throw new Error(`no account for ${name}`);
+      const kubeconfig = plane.kubeconfigFor(`role-on-${name}`, token, nodeRelay.url);
       const client = createKubeClient({ kubeconfig });
       return startNodeRole({ name, address: addressOf(index), fabric, client });
     };
@@ -53,13 +63,17 @@ export class Replicas {
   }
 
   /** With every drive ready to be placed on. No controller yet. */
-  static async start(names: readonly string[]): Promise<Replicas> {
+  static async start<Given extends Accounts = Accounts>(
+    names: readonly string[],
+    options: ReplicasOptions<Given> = {},
+  ): Promise<Replicas<Given>> {
     const plane = await startControlPlane();
     await plane.installDefinitions();
     for (const [index, name] of names.entries()) {
       await plane.api.create('/api/v1/nodes', nodeObject(name, addressOf(index)));
     }
-    const replicas = new Replicas(plane, names, await plane.newRelay());
+    const accounts = await options.accounts?.(plane);
+    const replicas = new Replicas(plane, names, await plane.newRelay(), accounts);
     await replicas.history.ready;
     await until('every drive is usable', async () => (await countUsableDrives(plane.api)) === names.length, LIMIT_MS);
     return replicas;
@@ -67,7 +81,9 @@ export class Replicas {
 
   async startController(options: ControllerProcessOptions = {}): Promise<ControllerProcess> {
     this.#started += 1;
-    const controller = await ControllerProcess.start(this.plane, `controller-${this.#started}`, options);
+    const own = this.accounts === undefined ? {} : { token: this.accounts.controller };
+    const name = `controller-${this.#started}`;
+    const controller = await ControllerProcess.start(this.plane, name, { ...own, ...options });
     this.#controllers.push(controller);
     return controller;
   }
