@@ -20,6 +20,7 @@ import { NAMESPACE } from './node-tokens.ts';
 import type { Access } from './recording-client.ts';
 import { accessOfRelayed, accountWith, forbiddenTo, sampleOf } from './removed-verbs.ts';
 import { line, rightsOf } from './rules.ts';
+import { tell } from '../support/tell.ts';
 
 const ACCOUNT = 'release-meshstor-controller';
 const NODES = ['node1', 'node2'] as const;
@@ -290,7 +291,7 @@ describe('every verb of the roles of the sidecars', () => {
         const token = await accountWith(replicas.plane, NAMESPACE, `${sidecar}-without-${index}`, left);
         expect(await forbiddenTo(replicas.plane, token, samples, line(without))).to.deep.equal([line(without)]);
       }
-      console.log(`      ${sidecar}: ${all.length} verbs, each left out once`);
+      tell(`${sidecar}: ${all.length} verbs, each left out once`);
     }).timeout(STEP_MS);
   }
 });

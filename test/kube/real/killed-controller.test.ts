@@ -12,6 +12,7 @@ import type { Call } from './controller-calls.ts';
 import { create, done, publish, remove, settled, unpublish } from './controller-calls.ts';
 import type { ControllerProcess } from './controller-process.ts';
 import { Replicas } from './replicas.ts';
+import { tell } from '../../support/tell.ts';
 
 /** More requests than any call makes. */
 const MOST = 40;
@@ -167,7 +168,7 @@ describe('a controller that is killed in the middle of a call', function () {
         await replicas.untilGone(name);
         replicas.history.check();
       }
-      console.log(`      ${kind.what}: killed after each of its ${kills} requests`);
+      tell(`${kind.what}: killed after each of its ${kills} requests`);
       expect(kills).to.be.greaterThan(1);
       expect(await replicas.remains()).to.deep.equal([]);
       expect(await replicas.toldTwice()).to.deep.equal([]);

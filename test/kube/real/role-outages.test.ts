@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { expect } from 'chai';
 import type { CsiError } from '../../csi/client.ts';
+import { tell } from '../../support/tell.ts';
 import { NAMESPACE } from '../../chart/node-tokens.ts';
 import { DEVICES } from '../contract/server.ts';
 import { until } from '../harness.ts';
@@ -156,7 +157,7 @@ class Place {
     };
     const told = async (what: string, holds: () => boolean | Promise<boolean>): Promise<void> => {
       await until(`${what} ${after}`, holds, PATIENCE_MS);
-      console.log(`      ${after}: ${what} after ${Date.now() - backAt} ms`);
+      tell(`${after}: ${what} after ${Date.now() - backAt} ms`);
     };
     await Promise.all([
       told('a volume is attached and detached', () => this.load.rounds > rounds + 1),
@@ -209,7 +210,7 @@ describe('both roles through outages of the API', function () {
         await pause(1000);
       }
       const meanwhile = place.load.rounds - rounds;
-      console.log(`      ${cuts} watches cut in a minute: ${meanwhile} rounds, the longest ${place.load.longestMs} ms`);
+      tell(`${cuts} watches cut in a minute: ${meanwhile} rounds, the longest ${place.load.longestMs} ms`);
       expect(cuts).to.be.greaterThan(60);
       expect(meanwhile, 'work goes on').to.be.greaterThan(2);
       await place.untilRecovered('watches were cut for a minute');
@@ -233,7 +234,7 @@ describe('both roles through outages of the API', function () {
       for (const time of await place.beats()) expect(time, 'no node beats').to.be.at.most(takenAt);
       const { controller, nodes } = place.countForbidden();
       expect(Math.min(controller, nodes), 'both have noticed').to.be.greaterThan(10);
-      console.log(`      without rights: ${controller} requests of the controller and ${nodes} of the nodes forbidden`);
+      tell(`without rights: ${controller} requests of the controller and ${nodes} of the nodes forbidden`);
       expect(isServing, 'a role without rights is up but not ready').to.equal(false);
       expectAlive(place.controller);
       await accounts.giveRights();
