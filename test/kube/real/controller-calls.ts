@@ -39,6 +39,23 @@ export function remove(volumeId: string): Call {
   return ({ controller }) => controller.DeleteVolume({ volumeId });
 }
 
+/** To this size or more; resolves to what it has then. Its wait for the nodes ends by the deadline. */
+export function expand(volumeId: string, requiredBytes: number, deadlineMs = PATIENCE_MS): Call {
+  return async ({ controller }) => {
+    const capacityRange = { requiredBytes, limitBytes: 0 };
+    const request = { volumeId, capacityRange, volumeCapability: WRITER };
+    return Number((await controller.ControllerExpandVolume(request, { deadlineMs })).capacityBytes);
+  };
+}
+
+/** What is said of one volume that is asked for: its size and its nodes. */
+export function inspect(volumeId: string): Call {
+  return async ({ controller }) => {
+    const { volume, status } = await controller.ControllerGetVolume({ volumeId });
+    return { bytes: Number(volume?.capacityBytes), nodes: status?.publishedNodeIds };
+  };
+}
+
 export function validate(volumeId: string): Call {
   return async ({ controller }) => {
     const { confirmed } = await controller.ValidateVolumeCapabilities({ volumeId, volumeCapabilities: [WRITER] });

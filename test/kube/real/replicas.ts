@@ -15,12 +15,15 @@ import { ControllerProcess } from './controller-process.ts';
 import { VolumeHistory } from './volume-history.ts';
 
 const LIMIT_MS = 60_000;
+/** Events that name what happened so that each has a text of its own. */
+const ONCE: ReadonlySet<string> = new Set(['Attached', 'Expanded']);
 
 interface Status {
   readonly phase?: string;
   readonly nodeName?: string;
   readonly attachmentEpoch?: number;
   readonly attachmentID?: string;
+  readonly servedBytes?: number;
   readonly partitions?: readonly { readonly state: string; readonly nodeID: string }[];
 }
 
@@ -29,6 +32,10 @@ interface Told {
   readonly message: string;
   readonly count?: number;
   readonly involvedObject: { readonly uid: string };
+}
+
+function stagingPathOf(name: string): string {
+  return `/var/lib/kubelet/plugins/kubernetes.io/csi/${name}`;
 }
 
 export interface ReplicasOptions<Given extends Accounts> {
@@ -117,28 +124,47 @@ export class Replicas<Given extends Accounts = Accounts> {
     await until(`the end of ${name}`, () => this.history.livesOf(name).every(({ isOver }) => isOver), LIMIT_MS);
   }
 
-  /** Mounts it on a node as kubelet does after an attach, and lets it go again. */
-  async use(name: string, node: string): Promise<void> {
+  /** Mounts it on a node as kubelet does after an attach. */
+  async stage(name: string, node: string): Promise<void> {
     const { attachmentEpoch = 0, attachmentID = '' } = await this.status(name);
-    const role = this.nodes.get(node)?.role;
-    if (role === undefined) throw new Error(`no node ${node}`);
-    const stagingPath = `/var/lib/kubelet/plugins/kubernetes.io/csi/${name}`;
     const request = {
       volumeId: name,
-      stagingPath,
+      stagingPath: stagingPathOf(name),
       access: { kind: 'mount' as const, fsType: 'xfs' as const, mountFlags: [] },
       readOnly: false,
       singleWriter: true,
       publishContext: { epoch: String(attachmentEpoch), attachmentID },
     };
-    await role.operations.stage(request, AbortSignal.timeout(LIMIT_MS));
-    await role.operations.unstage(name, stagingPath, AbortSignal.timeout(LIMIT_MS));
+    await this.#node(node).role.operations.stage(request, AbortSignal.timeout(LIMIT_MS));
   }
 
-  /** Attachments, each with its epoch, of which more than one replica, or one more than once, told. */
+  async unstage(name: string, node: string): Promise<void> {
+    await this.#node(node).role.operations.unstage(name, stagingPathOf(name), AbortSignal.timeout(LIMIT_MS));
+  }
+
+  /** Mounts it and lets it go again. */
+  async use(name: string, node: string): Promise<void> {
+    await this.stage(name, node);
+    await this.unstage(name, node);
+  }
+
+  /** What the array of the only volume that is mounted there has, and its filesystem. */
+  async servedBytes(name: string, node: string): Promise<readonly (number | undefined)[]> {
+    const { kernel } = this.#node(node).fake;
+    const [array] = await kernel.mdArrays();
+    return [array?.sizeBytes, (await kernel.filesystemUsage(stagingPathOf(name), 1000)).totalBytes];
+  }
+
+  #node(name: string): NodeRole {
+    const found = this.nodes.get(name);
+    if (found === undefined) throw new Error(`no node ${name}`);
+    return found;
+  }
+
+  /** Attachments, each with its epoch, and expansions, each with its size, that were told of more than once. */
   async toldTwice(): Promise<readonly string[]> {
     const { items } = await this.plane.api.list('/api/v1/namespaces/default/events');
-    const told = (items as unknown as readonly Told[]).filter(({ reason }) => reason === 'Attached');
+    const told = (items as unknown as readonly Told[]).filter(({ reason }) => ONCE.has(reason));
     const lines = told.flatMap(({ involvedObject: { uid }, message, count = 1 }) =>
       Array.from({ length: count }, () => `${uid}: ${message}`),
     );
@@ -149,12 +175,12 @@ export class Replicas<Given extends Accounts = Accounts> {
   async remains(): Promise<readonly string[]> {
     const found = [...this.nodes].map(async ([name, { fake }]) => {
       const { kernel } = fake;
-      const { partitions } = await kernel.readGpt('/dev/nvme0n1');
+      const tables = await Promise.all(fake.disks.disks.map(({ name: drive }) => kernel.readGpt(`/dev/${drive}`)));
       const legs = await kernel.dmDevices('meshstor-');
       const { subsystems } = await kernel.nvmetState();
       const arrays = await kernel.mdArrays();
       return [
-        ...partitions.map((partition) => `${name}: partition ${partition.name}`),
+        ...tables.flatMap(({ partitions }) => partitions).map((partition) => `${name}: partition ${partition.name}`),
         ...legs.map((leg) => `${name}: leg ${leg.name}`),
         ...subsystems.map((subsystem) => `${name}: export ${subsystem.nqn}`),
         ...arrays.map((array) => `${name}: array ${array.name}`),

@@ -7,7 +7,18 @@ import { expect } from 'chai';
 import { MIB } from '../../../src/support/units.ts';
 import { until } from '../harness.ts';
 import type { Call, Outcome } from './controller-calls.ts';
-import { capacity, create, done, listed, publish, remove, settled, unpublish, validate } from './controller-calls.ts';
+import {
+  capacity,
+  create,
+  done,
+  inspect,
+  listed,
+  publish,
+  remove,
+  settled,
+  unpublish,
+  validate,
+} from './controller-calls.ts';
 import type { ControllerProcess } from './controller-process.ts';
 import { Replicas } from './replicas.ts';
 import { Seeded } from './seeded.ts';
@@ -152,6 +163,11 @@ describe(`two controllers that are asked side by side (MESHSTOR_SEED=${SEED})`, 
       await until('the first one to be gone', () => first?.isOver === true, 60_000);
       story.exists = (await replicas.read(story.name)) !== undefined;
       if (story.exists) story.lives += 1;
+    },
+    inspect: async (story) => {
+      const outcome = await same(story, 'ControllerGetVolume', inspect(story.name));
+      const nodes = story.node === '' ? [] : [story.node];
+      expect(outcome).to.deep.equal(story.exists ? { answer: { bytes: story.bytes, nodes } } : { code: 'NOT_FOUND' });
     },
     validate: async (story) => {
       const outcome = await same(story, 'ValidateVolumeCapabilities', validate(story.name));
