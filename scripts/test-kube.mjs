@@ -11,8 +11,8 @@ import { mochaLayer } from './mocha-layer.mjs';
 import { ensureNpm, exitOn } from './setup.mjs';
 import { inCi, run, seconds } from './steps.mjs';
 
-/** What the tests of test/kube/real start. */
-const NEEDED = ['etcd', 'kube-apiserver', 'kubectl', 'kube-controller-manager', 'kube-scheduler'];
+/** What the tests of test/kube/real start; helm tells what the chart allows the roles. */
+const NEEDED = ['etcd', 'kube-apiserver', 'kubectl', 'kube-controller-manager', 'kube-scheduler', 'helm'];
 const LIMIT_MS = 20 * 60_000;
 
 /** The tests start the controller as it is shipped. */
@@ -31,21 +31,22 @@ async function prepare() {
   return Object.fromEntries(Object.entries(tools).map(([name, { path }]) => [name, path]));
 }
 
-/** Resolves to {passed, failed, skipped, failures[], skips[]}. */
+/** Resolves to {passed, failed, skipped, failures[], skips[], told[]}. */
 async function testKube() {
   let tools;
   try {
     tools = await prepare();
   } catch (error) {
     if (!(error instanceof GoMissing)) throw error;
-    return { passed: 0, failed: 0, skipped: 1, failures: [], skips: [error.message] };
+    return { passed: 0, failed: 0, skipped: 1, failures: [], skips: [error.message], told: [] };
   }
   const env = { ...process.env, MESHSTOR_KUBE_TOOLS: JSON.stringify(tools) };
   return mochaLayer('kube-real', ['test/kube/real'], { env, limitMs: LIMIT_MS });
 }
 
 try {
-  const { passed, failed, skipped, failures, skips } = await testKube();
+  const { passed, failed, skipped, failures, skips, told } = await testKube();
+  for (const line of told) process.stdout.write(`kube: ${line}\n`);
   for (const failure of failures) process.stdout.write(`\nFAILED ${failure}\n`);
   for (const reason of skips) process.stdout.write(`${inCi ? 'FAILED (could not run)' : 'skipped'}: ${reason}\n`);
   const lost = inCi ? skipped : 0;

@@ -38,7 +38,7 @@ function unitFolders() {
   return folders.filter((entry) => entry.isDirectory() && !own.has(entry.name)).map((entry) => `test/${entry.name}`);
 }
 
-/** Each layer resolves to {passed, failed, skipped, failures[], skips[]}. */
+/** Each layer resolves to {passed, failed, skipped, failures[], skips[]}; `told`: lines for people that were not printed yet. */
 const LAYERS = {
   lint: () => scriptLayer('scripts/lint.mjs'),
   unit: () => mochaLayer('unit', unitFolders()),
@@ -116,6 +116,7 @@ function sum(a, b) {
     skipped: a.skipped + b.skipped,
     failures: [...a.failures, ...b.failures],
     skips: [...a.skips, ...b.skips],
+    told: [...(a.told ?? []), ...(b.told ?? [])],
   };
 }
 
@@ -152,6 +153,7 @@ function chosenLayers() {
 }
 
 function report(name, result, ms) {
+  for (const line of result.told ?? []) process.stdout.write(`${name}: ${line}\n`);
   for (const failure of result.failures) process.stdout.write(`\nFAILED ${failure}\n`);
   for (const reason of result.skips)
     process.stdout.write(`${inCi ? 'FAILED (could not run)' : 'skipped'}: ${reason}\n`);

@@ -73,6 +73,8 @@ export class Expansion {
       if (volume.spec.capacityBytes >= wanted) return volume;
       requireExpandable(volume);
       const waitsFor = this.#whyNotYet(volume);
+      // Another call's wish took the place of this one, and was met or taken back.
+      if (volume.spec.expandToBytes === undefined && !signal.aborted) await this.#wish(volumeId, wanted);
       await this.#nextChange(volume, waitsFor, signal);
     }
   }

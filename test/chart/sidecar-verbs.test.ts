@@ -6,33 +6,36 @@
  */
 import { randomUUID } from 'node:crypto';
 import { expect } from 'chai';
-import { DRIVER_NAME, TOPOLOGY_KEY } from '../../src/api/names.ts';
+import { DRIVER_NAME } from '../../src/api/names.ts';
 import type { Wire } from '../kube/contract/server.ts';
 import { until } from '../kube/harness.ts';
 import type { ApiRelay } from '../kube/real/api-relay.ts';
 import type { Component } from '../kube/real/component.ts';
-import { startComponent } from '../kube/real/component.ts';
 import { Replicas } from '../kube/real/replicas.ts';
-import { toolPath as toolOf } from '../kube/real/tools.ts';
 import type { Manifest } from './helm.ts';
-import { BUILD_LIMIT_MS, containerOf, named, objects, toolPath } from './helm.ts';
+import { BUILD_LIMIT_MS, objects, toolPath } from './helm.ts';
 import { NAMESPACE } from './node-tokens.ts';
 import type { Access } from './recording-client.ts';
 import { accessOfRelayed, accountWith, forbiddenTo, sampleOf } from './removed-verbs.ts';
 import { line, rightsOf } from './rules.ts';
+import type { Sidecar } from './sidecar-place.ts';
+import {
+  ACCOUNT,
+  CLAIMS,
+  createClaim,
+  prepareForSidecars,
+  PVS,
+  SELECTED,
+  startSidecar as startSidecarOn,
+  STORAGE,
+} from './sidecar-place.ts';
+import { tell } from '../support/tell.ts';
 
-const ACCOUNT = 'release-meshstor-controller';
 const NODES = ['node1', 'node2'] as const;
 const SIDECARS = ['provisioner', 'attacher', 'resizer'] as const;
-type Sidecar = (typeof SIDECARS)[number];
 
-const CLASS = 'meshstor-replicated';
-const CLAIMS = '/api/v1/namespaces/default/persistentvolumeclaims';
-const PVS = '/api/v1/persistentvolumes';
-const STORAGE = '/apis/storage.k8s.io/v1';
 const ATTACHMENTS = `${STORAGE}/volumeattachments`;
 const CAPACITIES = `${STORAGE}/namespaces/${NAMESPACE}/csistoragecapacities`;
-const SELECTED = 'volume.kubernetes.io/selected-node';
 const STEP_MS = 300_000;
 const LIMIT_MS = 90_000;
 
@@ -59,68 +62,12 @@ describe('every verb of the roles of the sidecars', () => {
     return resource === 'events' || resource.startsWith('persistentvolumeclaims');
   }
 
-  /** The objects that the controller's pod hangs on: capacities belong to the Deployment. */
-  async function addPod(): Promise<void> {
-    const { api } = replicas.plane;
-    const apps = `/apis/apps/v1/namespaces/${NAMESPACE}`;
-    const labels = { app: 'controller' };
-    const containers = [{ name: 'meshstor', image: 'registry.example.org/meshstor' }];
-    const template = { metadata: { labels }, spec: { containers } };
-    const spec = { selector: { matchLabels: labels }, template };
-    const ownedBy = ({ apiVersion, kind, metadata }: Wire): object => ({
-      ownerReferences: [{ apiVersion, kind, name: metadata.name, uid: metadata.uid, controller: true }],
-    });
-    const meta = { metadata: { name: 'controller', labels } };
-    const deployment = await api.create(`${apps}/deployments`, {
-      apiVersion: 'apps/v1',
-      kind: 'Deployment',
-      ...meta,
-      spec,
-    });
-    const set = { apiVersion: 'apps/v1', kind: 'ReplicaSet', spec };
-    const metadata = { ...meta.metadata, ...ownedBy(deployment) };
-    const replicaSet = await api.create(`${apps}/replicasets`, { ...set, metadata });
-    await api.create(`/api/v1/namespaces/${NAMESPACE}/pods`, {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { name: 'controller-0', ...ownedBy(replicaSet) },
-      spec: { serviceAccountName: ACCOUNT, containers },
-    });
-  }
-
-  /** What a cluster with the chart in it has, as far as the sidecars look at it. */
-  async function prepare(): Promise<void> {
-    const { api } = replicas.plane;
-    await api.create('/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: NAMESPACE } });
-    const accounts = `/api/v1/namespaces/${NAMESPACE}/serviceaccounts`;
-    await api.create(accounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: ACCOUNT } });
-    await api.create(`${STORAGE}/csidrivers`, named(chart, 'CSIDriver', DRIVER_NAME));
-    for (const name of [CLASS, 'meshstor-local-storage']) {
-      await api.create(`${STORAGE}/storageclasses`, named(chart, 'StorageClass', name));
-    }
-    for (const name of NODES) {
-      await api.patch(`/api/v1/nodes/${name}`, { metadata: { labels: { [TOPOLOGY_KEY]: name } } });
-      const drivers = [{ name: DRIVER_NAME, nodeID: name, topologyKeys: [TOPOLOGY_KEY] }];
-      const apiVersion = 'storage.k8s.io/v1';
-      await api.create(`${STORAGE}/csinodes`, { apiVersion, kind: 'CSINode', metadata: { name }, spec: { drivers } });
-    }
-    await addPod();
-  }
-
   async function startSidecar(sidecar: Sidecar, socket: string): Promise<void> {
     const { plane } = replicas;
     const token = await accountWith(plane, NAMESPACE, sidecar, rights(sidecar));
     const relay = await plane.newRelay(token);
     relays.set(sidecar, relay);
-    const kubeconfig = plane.kubeconfigFor(sidecar, token, relay.url);
-    const { args } = containerOf(named(chart, 'Deployment', ACCOUNT), sidecar);
-    const own = args
-      .filter((arg) => !arg.startsWith('--http-endpoint'))
-      .map((arg) => arg.replace('/csi/csi.sock', socket).replace('$(NAMESPACE)', NAMESPACE));
-    // As on API servers that do not stream lists, Kubernetes 1.33 and older ones: there they list, too.
-    const env = ['POD_NAME=controller-0', `NAMESPACE=${NAMESPACE}`, 'KUBE_FEATURE_WatchListClient=false'];
-    const all = [...env, toolOf(`csi-${sidecar}`), ...own, `--kubeconfig=${kubeconfig}`];
-    running.push(await startComponent(`csi-${sidecar}`, 'env', all, plane.folder));
+    running.push(await startSidecarOn(plane, { sidecar, chart, socket, token, relay }));
   }
 
   function has(sidecar: Sidecar, verb: string, resource: string): boolean {
@@ -128,19 +75,7 @@ describe('every verb of the roles of the sidecars', () => {
     return [...sampleOf(requests).keys()].some((what) => what.startsWith(`${verb} `) && what.includes(`/${resource}`));
   }
 
-  /** A claim that the scheduler has just given to a node. */
-  async function claim(name: string, storage: string): Promise<void> {
-    await replicas.plane.api.create(CLAIMS, {
-      apiVersion: 'v1',
-      kind: 'PersistentVolumeClaim',
-      metadata: {
-        name,
-        namespace: 'default',
-        annotations: { [SELECTED]: 'node1', 'volume.kubernetes.io/storage-provisioner': DRIVER_NAME },
-      },
-      spec: { storageClassName: CLASS, accessModes: ['ReadWriteOnce'], resources: { requests: { storage } } },
-    });
-  }
+  const claim = (name: string, storage: string): Promise<Wire> => createClaim(replicas.plane.api, name, storage);
 
   async function volumeOf(name: string): Promise<string | undefined> {
     const { items } = await replicas.plane.api.list(PVS);
@@ -254,7 +189,7 @@ describe('every verb of the roles of the sidecars', () => {
     ];
     chart = objects('--kube-version', '1.36.0', '--set', quick.join(','));
     replicas = await Replicas.start(NODES);
-    await prepare();
+    await prepareForSidecars(replicas.plane, chart, NODES);
     const controller = await replicas.startController();
     for (const sidecar of SIDECARS) await startSidecar(sidecar, controller.socket);
     await useAll().catch((error: unknown) => {
@@ -290,7 +225,7 @@ describe('every verb of the roles of the sidecars', () => {
         const token = await accountWith(replicas.plane, NAMESPACE, `${sidecar}-without-${index}`, left);
         expect(await forbiddenTo(replicas.plane, token, samples, line(without))).to.deep.equal([line(without)]);
       }
-      console.log(`      ${sidecar}: ${all.length} verbs, each left out once`);
+      tell(`${sidecar}: ${all.length} verbs, each left out once`);
     }).timeout(STEP_MS);
   }
 });

@@ -20,6 +20,7 @@ import { CONTROLLER, RecordedCluster } from './recorded-cluster.ts';
 import type { Access } from './recording-client.ts';
 import { accessOfRelayed, accountWith, forbiddenTo, sampleOf } from './removed-verbs.ts';
 import { line, rightsOf } from './rules.ts';
+import { tell } from '../support/tell.ts';
 
 const CONTROLLER_ACCOUNT = 'release-meshstor-controller';
 const NODES = ['node1', 'node2', 'node3'];
@@ -140,9 +141,7 @@ describe('every verb of the roles of controller and node', () => {
         const token = await accountWith(plane, NAMESPACE, `${name}-without-${index}`, left);
         expect(await forbiddenTo(plane, token, samples, line(without))).to.deep.equal([line(without)]);
       }
-      console.log(
-        `      ${name}: ${rights.length} verbs, each left out once; ${samples.size} requests tried each time`,
-      );
+      tell(`${name}: ${rights.length} verbs, each left out once; ${samples.size} requests tried each time`);
     }).timeout(STEP_MS);
   }
 

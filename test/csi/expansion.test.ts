@@ -134,6 +134,23 @@ describe('ControllerExpandVolume', () => {
     expect(await again).to.include({ capacityBytes: String(GROWN) });
   });
 
+  it('asks again when the wish of another call took the place of its own, and was met', async () => {
+    await create();
+    cluster.bear(NAME);
+    const call = expand();
+    await untilWished();
+    const other = GIB + 256 * MIB;
+    cluster.writeSpec(NAME, { expandToBytes: other });
+    await untilWished(other);
+    answer({ n1: 3 * GIB, n2: 3 * GIB });
+    grow();
+    await untilWished();
+    expect(cluster.volume(NAME).spec.capacityBytes).to.equal(other);
+    answer({ n1: 3 * GIB, n2: 3 * GIB });
+    grow();
+    expect(await call).to.include({ capacityBytes: String(GROWN) });
+  });
+
   it('keeps nobody from attaching it while it waits; a second one is ABORTED', async () => {
     await create();
     cluster.bear(NAME);

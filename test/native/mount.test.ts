@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { tell } from '../support/tell.ts';
 
 const CASES = join(import.meta.dirname, 'private-mounts.ts');
 const MIB = 1024 * 1024;
@@ -44,7 +45,7 @@ describe('mounts of the real kernel', function () {
 
   before(function () {
     if (reason === undefined) return;
-    process.stdout.write(`mounts of the real kernel: skipped, ${reason}\n`);
+    tell(`mounts of the real kernel: skipped, ${reason}`);
     this.skip();
   });
   beforeEach(() => {

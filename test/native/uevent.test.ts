@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 
 import type { KernelEvent } from '../../src/api/kernel.ts';
 import { createKernel } from '../../src/native/index.ts';
+import { tell } from '../support/tell.ts';
 
 const INDEX = join(import.meta.dirname, '..', '..', 'src', 'native', 'index.ts');
 /** A block device that every machine has or gets, and whose `change` harms nobody. */
@@ -28,7 +29,7 @@ describe('watch on the real kernel', () => {
   before(function () {
     const reason = obstacle();
     if (reason === undefined) return;
-    process.stdout.write(`watch on the real kernel: skipped, ${reason}\n`);
+    tell(`watch on the real kernel: skipped, ${reason}`);
     this.skip();
   });
 

@@ -2,8 +2,8 @@ import { expect } from 'chai';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { cacheRoot } from '../lab/paths.ts';
+import { join, relative } from 'node:path';
+import { cacheRoot, REPO_ROOT } from '../lab/paths.ts';
 import { evaluate } from '../support/evaluate-script.ts';
 
 /** What a command of the project says to a wrong line. */
@@ -12,6 +12,19 @@ function refused(...args: readonly string[]): { readonly code: number | null; re
   const { status, stderr } = spawnSync(process.execPath, args, { cwd, encoding: 'utf8' });
   return { code: status, said: stderr };
 }
+
+/** One test passes, one fails; both have a line for people. */
+const TELLING = `
+  import { tell } from '${join(REPO_ROOT, 'test', 'support', 'tell.ts')}';
+  it('passes', () => {
+    tell('it took 17 ms');
+    console.log('not told: no');
+  });
+  it('fails', () => {
+    tell('it took 4711 ms');
+    throw new Error('too long');
+  });
+`;
 
 describe('scripts', () => {
   it('answer a wrong option with one line and code 2', () => {
@@ -76,6 +89,20 @@ describe('scripts', () => {
       rmSync(cache, { recursive: true });
     }
   });
+
+  it('hand on the lines that tests have for people, and no others, whatever came of the tests', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'meshstor-told-'));
+    try {
+      writeFileSync(join(folder, 'lines.test.ts'), TELLING);
+      const path = relative(REPO_ROOT, folder);
+      const work = `await mochaLayer('told-self-test', ['${path}'])`;
+      const { PATH = '', HOME = '' } = process.env;
+      const result = evaluate('mochaLayer', 'mocha-layer.mjs', work, { PATH, HOME });
+      expect(result).to.deep.include({ passed: 1, failed: 1, told: ['it took 17 ms', 'it took 4711 ms'] });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }).timeout(60_000);
 
   it('refuse the lab where its nodes could not run', () => {
     expect(evaluate('labRefusal', 'setup.mjs', "labRefusal({ platform: 'linux', arch: 'x64' }) ?? ''", {})).to.equal(

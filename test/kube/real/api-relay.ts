@@ -27,6 +27,8 @@ export interface RelayOptions {
 
 export class ApiRelay {
   readonly requests: RelayedRequest[] = [];
+  /** Called when the program has asked and the server does not know it yet; false: it never will. */
+  onRequest: (request: RelayedRequest) => boolean = () => true;
   /** Called when the server has done what was asked and the program does not know it yet; false: it never will. */
   onAnswer: (request: RelayedRequest) => boolean = () => true;
   readonly #upstream: string;
@@ -90,6 +92,10 @@ export class ApiRelay {
       status: undefined,
     };
     this.requests.push(request);
+    if (!this.onRequest(request)) {
+      outgoing.destroy();
+      return;
+    }
     const answer = await this.#ask(request, incoming, outgoing);
     request.status = answer.statusCode ?? 0;
     if (!this.onAnswer(request)) {

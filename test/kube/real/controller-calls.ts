@@ -7,7 +7,7 @@ import { WRITER } from '../../csi/harness.ts';
 
 const PATIENCE_MS = 60_000;
 /** Said by a driver that wants the same call again. */
-const AGAIN: ReadonlySet<string> = new Set(['ABORTED', 'UNAVAILABLE']);
+export const AGAIN: ReadonlySet<string> = new Set(['ABORTED', 'UNAVAILABLE']);
 
 const PARAMETERS = { numberOfCopies: '2' };
 
@@ -39,6 +39,23 @@ export function remove(volumeId: string): Call {
   return ({ controller }) => controller.DeleteVolume({ volumeId });
 }
 
+/** To this size or more; resolves to what it has then. Its wait for the nodes ends by the deadline. */
+export function expand(volumeId: string, requiredBytes: number, deadlineMs = PATIENCE_MS): Call {
+  return async ({ controller }) => {
+    const capacityRange = { requiredBytes, limitBytes: 0 };
+    const request = { volumeId, capacityRange, volumeCapability: WRITER };
+    return Number((await controller.ControllerExpandVolume(request, { deadlineMs })).capacityBytes);
+  };
+}
+
+/** What is said of one volume that is asked for: its size and its nodes. */
+export function inspect(volumeId: string): Call {
+  return async ({ controller }) => {
+    const { volume, status } = await controller.ControllerGetVolume({ volumeId });
+    return { bytes: Number(volume?.capacityBytes), nodes: status?.publishedNodeIds };
+  };
+}
+
 export function validate(volumeId: string): Call {
   return async ({ controller }) => {
     const { confirmed } = await controller.ValidateVolumeCapabilities({ volumeId, volumeCapabilities: [WRITER] });
@@ -64,15 +81,20 @@ export function capacity(node: string): Call {
 /** Its answer, or the code of the refusal. */
 export type Outcome = { readonly answer: unknown } | { readonly code: string };
 
-/** Calls until it is answered for good. */
-export async function settled(csi: CsiClient, call: Call, patienceMs = PATIENCE_MS): Promise<Outcome> {
+/** Calls until it is answered for good. `isAgain`: whether the same call is wanted again. */
+export async function settled(
+  csi: CsiClient,
+  call: Call,
+  patienceMs = PATIENCE_MS,
+  isAgain = ({ code }: CsiError): boolean => AGAIN.has(code),
+): Promise<Outcome> {
   const end = Date.now() + patienceMs;
   for (;;) {
     try {
       return { answer: await call(csi) };
     } catch (error) {
       if (!(error instanceof CsiError)) throw error;
-      if (!AGAIN.has(error.code)) return { code: error.code };
+      if (!isAgain(error)) return { code: error.code };
       if (Date.now() > end) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, 50));

@@ -17,6 +17,10 @@ export interface ControllerProcessOptions {
   readonly token?: string;
   /** Namespace of the lease; without it there is no election, and every replica reconciles. */
   readonly leaseNamespace?: string;
+  /** How long it may take until it serves calls. */
+  readonly readyMs?: number;
+  /** More options of the program, without dashes. */
+  readonly flags?: Readonly<Record<string, string>>;
 }
 
 export class ControllerProcess {
@@ -43,7 +47,7 @@ export class ControllerProcess {
   ): Promise<ControllerProcess> {
     if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} is needed: npm run build`);
     const relay = await plane.newRelay();
-    const { token = plane.tokenOf('admin'), leaseNamespace } = options;
+    const { token = plane.tokenOf('admin'), leaseNamespace, readyMs = READY_MS, flags: more = {} } = options;
     const socket = join(plane.folder, `${name}.sock`);
     const election = leaseNamespace === undefined ? [] : ['--leader-election', '--lease-namespace', leaseNamespace];
     const flags = {
@@ -51,13 +55,14 @@ export class ControllerProcess {
       'csi-endpoint': `unix://${socket}`,
       'metrics-address': '127.0.0.1:0',
       'pod-name': name,
+      ...more,
     };
     const args = ['controller', ...Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]), ...election];
     const component = await startComponent(name, PROGRAM, args, plane.folder);
     const started = new ControllerProcess(name, relay, socket, component);
     // Refused until all is listed that calls are answered from.
     const isReady = () => started.csi.controller.ListVolumes({}).then(() => true);
-    await untilReady(component, isReady, READY_MS);
+    await untilReady(component, isReady, readyMs);
     return started;
   }
 
@@ -67,6 +72,15 @@ export class ControllerProcess {
 
   log(lines?: number): string {
     return this.#component.log(lines);
+  }
+
+  /** What its endpoint says now. */
+  async metrics(): Promise<string> {
+    const port = /"metrics":\{[^}]*"port":(\d+)/.exec(this.log(100_000))?.[1];
+    if (port === undefined) throw new Error(`no port of its metrics is known:\n${this.log()}`);
+    const answer = await fetch(`http://127.0.0.1:${port}/metrics`);
+    if (!answer.ok) throw new Error(`metrics: ${answer.status}`);
+    return answer.text();
   }
 
   /** Resolves when it is gone. */

@@ -10,6 +10,7 @@ import { freshName, volume, VOLUMES } from '../contract/server.ts';
 import { quiet, until } from '../harness.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { startControlPlane } from './control-plane.ts';
+import { tell } from '../../support/tell.ts';
 
 const parsers = loadParsers();
 const SEEN_MS = 60_000;
@@ -22,7 +23,7 @@ function epoch(attachmentEpoch: number): VolumeStatus {
 async function timed(what: string, holds: () => boolean): Promise<void> {
   const startedAt = Date.now();
   await until(what, holds, SEEN_MS);
-  console.log(`      ${what}: ${Date.now() - startedAt} ms`);
+  tell(`${what}: ${Date.now() - startedAt} ms`);
 }
 
 describe('stores through outages of a real API server', function () {

@@ -7,6 +7,7 @@ import { until } from '../harness.ts';
 import type { NodeRole } from '../node-roles.ts';
 import { addressOf, countUsableDrives, nodeObject, startNodeRole, stopNodeRole } from '../node-roles.ts';
 import type { ApiRelay } from './api-relay.ts';
+import type { Accounts } from './chart-accounts.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { startControlPlane } from './control-plane.ts';
 import type { ControllerProcessOptions } from './controller-process.ts';
@@ -14,12 +15,15 @@ import { ControllerProcess } from './controller-process.ts';
 import { VolumeHistory } from './volume-history.ts';
 
 const LIMIT_MS = 60_000;
+/** Events that name what happened so that each has a text of its own. */
+const ONCE: ReadonlySet<string> = new Set(['Attached', 'Expanded']);
 
 interface Status {
   readonly phase?: string;
   readonly nodeName?: string;
   readonly attachmentEpoch?: number;
   readonly attachmentID?: string;
+  readonly servedBytes?: number;
   readonly partitions?: readonly { readonly state: string; readonly nodeID: string }[];
 }
 
@@ -30,8 +34,18 @@ interface Told {
   readonly involvedObject: { readonly uid: string };
 }
 
-export class Replicas {
+function stagingPathOf(name: string): string {
+  return `/var/lib/kubelet/plugins/kubernetes.io/csi/${name}`;
+}
+
+export interface ReplicasOptions<Given extends Accounts> {
+  /** Whom the roles run as; default: as the administrator. The nodes' objects are there by then. */
+  readonly accounts?: (plane: ControlPlane) => Promise<Given>;
+}
+
+export class Replicas<Given extends Accounts = Accounts> {
   readonly plane: ControlPlane;
+  readonly accounts: Given | undefined;
   readonly history: VolumeHistory;
   readonly nodes: ReadonlyMap<string, NodeRole>;
   /** Between the node roles and the API server. */
@@ -39,12 +53,15 @@ export class Replicas {
   readonly #controllers: ControllerProcess[] = [];
   #started = 0;
 
-  private constructor(plane: ControlPlane, names: readonly string[], nodeRelay: ApiRelay) {
+  private constructor(plane: ControlPlane, names: readonly string[], nodeRelay: ApiRelay, accounts: Given | undefined) {
     this.plane = plane;
     this.nodeRelay = nodeRelay;
+    this.accounts = accounts;
     const fabric = new FakeFabric();
-    const kubeconfig = plane.kubeconfigFor('nodes', plane.tokenOf('admin'), nodeRelay.url);
     const start = (name: string, index: number): NodeRole => {
+      const token = accounts === undefined ? plane.tokenOf('admin') : accounts.nodes.get(name);
+      if (token === undefined) throw new Error(`no account for ${name}`);
+      const kubeconfig = plane.kubeconfigFor(`role-on-${name}`, token, nodeRelay.url);
       const client = createKubeClient({ kubeconfig });
       return startNodeRole({ name, address: addressOf(index), fabric, client });
     };
@@ -53,13 +70,17 @@ export class Replicas {
   }
 
   /** With every drive ready to be placed on. No controller yet. */
-  static async start(names: readonly string[]): Promise<Replicas> {
+  static async start<Given extends Accounts = Accounts>(
+    names: readonly string[],
+    options: ReplicasOptions<Given> = {},
+  ): Promise<Replicas<Given>> {
     const plane = await startControlPlane();
     await plane.installDefinitions();
     for (const [index, name] of names.entries()) {
       await plane.api.create('/api/v1/nodes', nodeObject(name, addressOf(index)));
     }
-    const replicas = new Replicas(plane, names, await plane.newRelay());
+    const accounts = await options.accounts?.(plane);
+    const replicas = new Replicas(plane, names, await plane.newRelay(), accounts);
     await replicas.history.ready;
     await until('every drive is usable', async () => (await countUsableDrives(plane.api)) === names.length, LIMIT_MS);
     return replicas;
@@ -67,7 +88,9 @@ export class Replicas {
 
   async startController(options: ControllerProcessOptions = {}): Promise<ControllerProcess> {
     this.#started += 1;
-    const controller = await ControllerProcess.start(this.plane, `controller-${this.#started}`, options);
+    const own = this.accounts === undefined ? {} : { token: this.accounts.controller };
+    const name = `controller-${this.#started}`;
+    const controller = await ControllerProcess.start(this.plane, name, { ...own, ...options });
     this.#controllers.push(controller);
     return controller;
   }
@@ -101,28 +124,47 @@ export class Replicas {
     await until(`the end of ${name}`, () => this.history.livesOf(name).every(({ isOver }) => isOver), LIMIT_MS);
   }
 
-  /** Mounts it on a node as kubelet does after an attach, and lets it go again. */
-  async use(name: string, node: string): Promise<void> {
+  /** Mounts it on a node as kubelet does after an attach. */
+  async stage(name: string, node: string): Promise<void> {
     const { attachmentEpoch = 0, attachmentID = '' } = await this.status(name);
-    const role = this.nodes.get(node)?.role;
-    if (role === undefined) throw new Error(`no node ${node}`);
-    const stagingPath = `/var/lib/kubelet/plugins/kubernetes.io/csi/${name}`;
     const request = {
       volumeId: name,
-      stagingPath,
+      stagingPath: stagingPathOf(name),
       access: { kind: 'mount' as const, fsType: 'xfs' as const, mountFlags: [] },
       readOnly: false,
       singleWriter: true,
       publishContext: { epoch: String(attachmentEpoch), attachmentID },
     };
-    await role.operations.stage(request, AbortSignal.timeout(LIMIT_MS));
-    await role.operations.unstage(name, stagingPath, AbortSignal.timeout(LIMIT_MS));
+    await this.#node(node).role.operations.stage(request, AbortSignal.timeout(LIMIT_MS));
   }
 
-  /** Attachments, each with its epoch, of which more than one replica, or one more than once, told. */
+  async unstage(name: string, node: string): Promise<void> {
+    await this.#node(node).role.operations.unstage(name, stagingPathOf(name), AbortSignal.timeout(LIMIT_MS));
+  }
+
+  /** Mounts it and lets it go again. */
+  async use(name: string, node: string): Promise<void> {
+    await this.stage(name, node);
+    await this.unstage(name, node);
+  }
+
+  /** What the array of the only volume that is mounted there has, and its filesystem. */
+  async servedBytes(name: string, node: string): Promise<readonly (number | undefined)[]> {
+    const { kernel } = this.#node(node).fake;
+    const [array] = await kernel.mdArrays();
+    return [array?.sizeBytes, (await kernel.filesystemUsage(stagingPathOf(name), 1000)).totalBytes];
+  }
+
+  #node(name: string): NodeRole {
+    const found = this.nodes.get(name);
+    if (found === undefined) throw new Error(`no node ${name}`);
+    return found;
+  }
+
+  /** Attachments, each with its epoch, and expansions, each with its size, that were told of more than once. */
   async toldTwice(): Promise<readonly string[]> {
     const { items } = await this.plane.api.list('/api/v1/namespaces/default/events');
-    const told = (items as unknown as readonly Told[]).filter(({ reason }) => reason === 'Attached');
+    const told = (items as unknown as readonly Told[]).filter(({ reason }) => ONCE.has(reason));
     const lines = told.flatMap(({ involvedObject: { uid }, message, count = 1 }) =>
       Array.from({ length: count }, () => `${uid}: ${message}`),
     );
@@ -133,12 +175,12 @@ export class Replicas {
   async remains(): Promise<readonly string[]> {
     const found = [...this.nodes].map(async ([name, { fake }]) => {
       const { kernel } = fake;
-      const { partitions } = await kernel.readGpt('/dev/nvme0n1');
+      const tables = await Promise.all(fake.disks.disks.map(({ name: drive }) => kernel.readGpt(`/dev/${drive}`)));
       const legs = await kernel.dmDevices('meshstor-');
       const { subsystems } = await kernel.nvmetState();
       const arrays = await kernel.mdArrays();
       return [
-        ...partitions.map((partition) => `${name}: partition ${partition.name}`),
+        ...tables.flatMap(({ partitions }) => partitions).map((partition) => `${name}: partition ${partition.name}`),
         ...legs.map((leg) => `${name}: leg ${leg.name}`),
         ...subsystems.map((subsystem) => `${name}: export ${subsystem.nqn}`),
         ...arrays.map((array) => `${name}: array ${array.name}`),

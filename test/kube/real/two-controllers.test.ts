@@ -7,10 +7,22 @@ import { expect } from 'chai';
 import { MIB } from '../../../src/support/units.ts';
 import { until } from '../harness.ts';
 import type { Call, Outcome } from './controller-calls.ts';
-import { capacity, create, done, listed, publish, remove, settled, unpublish, validate } from './controller-calls.ts';
+import {
+  capacity,
+  create,
+  done,
+  inspect,
+  listed,
+  publish,
+  remove,
+  settled,
+  unpublish,
+  validate,
+} from './controller-calls.ts';
 import type { ControllerProcess } from './controller-process.ts';
 import { Replicas } from './replicas.ts';
 import { Seeded } from './seeded.ts';
+import { tell } from '../../support/tell.ts';
 
 const NODES = ['node1', 'node2', 'node3'] as const;
 const VOLUMES = 5;
@@ -152,6 +164,11 @@ describe(`two controllers that are asked side by side (MESHSTOR_SEED=${SEED})`, 
       story.exists = (await replicas.read(story.name)) !== undefined;
       if (story.exists) story.lives += 1;
     },
+    inspect: async (story) => {
+      const outcome = await same(story, 'ControllerGetVolume', inspect(story.name));
+      const nodes = story.node === '' ? [] : [story.node];
+      expect(outcome).to.deep.equal(story.exists ? { answer: { bytes: story.bytes, nodes } } : { code: 'NOT_FOUND' });
+    },
     validate: async (story) => {
       const outcome = await same(story, 'ValidateVolumeCapabilities', validate(story.name));
       expect(outcome).to.deep.equal(story.exists ? { answer: 1 } : { code: 'NOT_FOUND' });
@@ -179,7 +196,7 @@ describe(`two controllers that are asked side by side (MESHSTOR_SEED=${SEED})`, 
     expect(replicas.history.livesOf(name), `objects called ${name}`).to.have.length(lives);
   }
 
-  async function tell(story: Story): Promise<void> {
+  async function liveThrough(story: Story): Promise<void> {
     for (let round = 0; round < ROUNDS; round += 1) {
       const isDue = !story.exists && story.random.below(3) > 0;
       const what = isDue
@@ -199,14 +216,14 @@ describe(`two controllers that are asked side by side (MESHSTOR_SEED=${SEED})`, 
       const random = new Seeded(SEED + index);
       return { name: `pvc-${randomUUID()}`, random, exists: false, bytes: SIZES[0], node: '', lives: 0 };
     });
-    await Promise.all(stories.map(tell));
+    await Promise.all(stories.map(liveThrough));
     replicas.history.check();
     expect(await replicas.remains()).to.deep.equal([]);
     expect(await replicas.toldTwice()).to.deep.equal([]);
     for (const { name, runs } of pair) expect(runs, name).to.equal(true);
     const steps = [...counts].map(([what, count]) => `${what} ${count}`).join(', ');
     const versions = replicas.history.lives.reduce((sum, life) => sum + life.versions.length, 0);
-    console.log(`      ${steps}; ${replicas.history.lives.length} objects in ${versions} versions`);
+    tell(`${steps}; ${replicas.history.lives.length} objects in ${versions} versions`);
     expect(counts.size).to.equal(Object.keys(STEPS).length);
   });
 

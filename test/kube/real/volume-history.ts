@@ -1,5 +1,6 @@
 /** Every version that the API server ever had of every volume, and the rules that all of them keep together. */
 import { expect } from 'chai';
+import { partitionSizeBytes } from '../../../src/api/layout.ts';
 import type { MeshStorVolume } from '../../../src/api/volume.ts';
 import type { KubeClient } from '../../../src/kube/index.ts';
 import { createKubeClient, loadParsers } from '../../../src/kube/index.ts';
@@ -58,7 +59,10 @@ export class VolumeHistory {
   /** Throws when the history breaks a rule, or has gaps. */
   check(): void {
     expect(this.#lists, 'a list in the middle would hide versions').to.equal(1);
-    for (const life of this.lives) checkLife(life);
+    for (const life of this.lives) {
+      checkLife(life);
+      checkGrowth(life);
+    }
     const uuids = this.lives.map(({ versions }) => versions[0]?.spec.volumeUUID);
     expect(new Set(uuids).size, 'each object has a UUID of its own').to.equal(uuids.length);
   }
@@ -105,5 +109,32 @@ function checkLife({ name, versions }: Life): void {
     for (const { partitionUUID } of status.partitions) all.add(partitionUUID);
     const members = spec.numberOfCopies * spec.drivesPerCopy;
     expect(all.size, `${at}: placed once`).to.be.within(0, members);
+  }
+}
+
+/**
+ * Nothing shrinks, no size comes from nowhere, and no partition is smaller than its volume needs: it would be lost data. A volume
+ * with data remembers what its array has until then.
+ */
+function checkGrowth({ name, versions }: Life): void {
+  const sizes = new Map<string, number>();
+  let before: MeshStorVolume | undefined;
+  for (const volume of versions) {
+    const { metadata, spec, status } = volume;
+    const at = `${name} at ${metadata.resourceVersion}`;
+    if (before !== undefined && before.spec.capacityBytes !== spec.capacityBytes) {
+      expect(spec.capacityBytes, `${at}: it has what was wished`).to.equal(before.spec.expandToBytes);
+      expect(spec.capacityBytes, `${at}: more than before`).to.be.greaterThan(before.spec.capacityBytes);
+      expect(spec, `${at}: the wish is fulfilled`).not.to.have.property('expandToBytes');
+      const isRemembered = spec.activatedAt === undefined || status?.servedBytes !== undefined;
+      expect(isRemembered, `${at}: the consumer has to follow`).to.equal(true);
+    }
+    const needed = partitionSizeBytes(spec.capacityBytes, spec.drivesPerCopy);
+    for (const { partitionUUID, sizeBytes } of status?.partitions ?? []) {
+      expect(sizeBytes, `${at}: ${partitionUUID} for ${spec.capacityBytes}`).to.be.at.least(needed);
+      expect(sizeBytes, `${at}: ${partitionUUID} as before`).to.be.at.least(sizes.get(partitionUUID) ?? 0);
+      sizes.set(partitionUUID, sizeBytes);
+    }
+    before = volume;
   }
 }
