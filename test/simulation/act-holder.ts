@@ -56,6 +56,7 @@ function* zero(cluster: Cluster, machine: SimMachine, partitionUUID: string): Ac
     throw new Violation('no member is zeroed', `${partitionUUID} is Synced`);
   }
   if (!cluster.rules.isOff(12)) partition.data.fill(0);
+  cluster.revision += 1;
   partition.zeroed = true;
 }
 
@@ -126,11 +127,13 @@ export function* actHolderStep(cluster: Cluster, machine: SimMachine, step: Hold
       partition.superblock = undefined;
       partition.stamp = undefined;
       partition.data.fill(-1);
+      cluster.revision += 1;
       return;
     }
     case 'removePartition':
       requireUnused(cluster, machine, step.partitionUUID);
       driveAt(machine, step.diskPath).partitions.delete(step.partitionUUID);
+      cluster.revision += 1;
       return;
     case 'recordRemoved':
       return yield* write((current, now) => recordRemoved(current, me, step.partitionUUID, now));

@@ -123,6 +123,8 @@ export class ApiServer {
 
   #commit(next: MeshStorVolume, client: string): void {
     this.#count(this.#volume, next, client);
+    this.#cluster.revision += 1;
+    this.#cluster.log(() => `${client} wrote ${describe(next)}`);
     this.#volume = next;
     this.lastVolume = next;
     this.#announce();
@@ -224,4 +226,15 @@ export class ApiServer {
       taints: this.#tainted.has(name) ? [taint] : [],
     };
   }
+}
+
+function describe({ spec, status }: MeshStorVolume): string {
+  if (status === undefined) return 'no status';
+  const members = status.partitions.map(
+    ({ slot, state, epoch, stale }) => `${slot}:${state}@${epoch}${stale === true ? '!' : ''}`,
+  );
+  const where = status.nodeName === '' ? 'nowhere' : status.nodeName;
+  const born = spec.activatedAt === undefined ? ' unborn' : '';
+  const released = status.releasedEpoch > 0 ? ` released@${status.releasedEpoch}` : '';
+  return `${where}@${status.attachmentEpoch} ${members.join(' ')}${released}${born} ${status.phase} ${status.mdState}`;
 }

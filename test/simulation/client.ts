@@ -27,6 +27,8 @@ function acknowledge(cluster: Cluster, machine: SimMachine, array: SimArray, blo
   }
   ledger.acknowledged[block] = Math.max(ledger.acknowledged[block] ?? 0, value);
   ledger.count += 1;
+  cluster.revision += 1;
+  cluster.log(() => `${machine.name} block ${block} = ${value} acknowledged at epoch ${array.epoch}`);
 }
 
 function readSome(cluster: Cluster, machine: SimMachine, array: SimArray, block: number): void {

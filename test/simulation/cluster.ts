@@ -35,6 +35,10 @@ export class Cluster {
   podOn: SimMachine | undefined;
   /** Nobody waits any more for the node where it ran. */
   isForced = false;
+  /** What happened, for people; nothing by default. */
+  tell: ((line: string) => void) | undefined;
+  /** Goes up with everything that the rules are about. */
+  revision = 0;
   /** Directions that are cut: `from>to` by name; `api` is one of them. */
   readonly cuts = new Set<string>();
   /** Between two steps of a machine's kernel, of its processes. */
@@ -87,6 +91,11 @@ export class Cluster {
   /** Which column of the array has a block. */
   columnOfBlock(block: number): number {
     return block % this.shape.drives;
+  }
+
+  /** Says what happened; the line is made only when somebody listens. */
+  log(line: () => string): void {
+    this.tell?.(`${String(Math.round(this.time.now)).padStart(6)} ms  ${line()}`);
   }
 
   nowFor(machine: SimMachine): string {

@@ -111,6 +111,7 @@ export function crash(simulation: Simulation, machine: SimMachine): void {
   machine.imports.clear();
   Object.assign(machine, { array: undefined, mounts: [], isShutDown: false, hasClient: false, isEnding: false });
   machine.pumpDue = undefined;
+  cluster.revision += 1;
   // Nothing that is on the wire is called back; what was to land here does not.
 }
 
@@ -244,6 +245,10 @@ function outage(cluster: Cluster, lastsMs: number): boolean {
   cluster.api.isAway = true;
   cluster.time.after(lastsMs, () => (cluster.api.isAway = false));
   return true;
+}
+
+export function describeHappening({ atMs, kind, node, other, lastsMs }: Happening): string {
+  return `at ${Math.round(atMs)} ms: ${kind}, node-${node}, other node-${other}, ${lastsMs} ms`;
 }
 
 /** Says whether it happened: some need something to happen to. */

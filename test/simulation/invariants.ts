@@ -12,13 +12,16 @@ const MIRRORS_EVERY_MS = 100;
 export class Invariants {
   readonly #cluster: Cluster;
   #mirrorsAt = 0;
+  #seen = -1;
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
   }
 
   check(): void {
-    const { api, time } = this.#cluster;
+    const { api, time, revision } = this.#cluster;
+    if (revision === this.#seen) return;
+    this.#seen = revision;
     const volume = api.truth;
     if (volume?.status === undefined || api.isBehind) return;
     if (volume.spec.activatedAt === undefined || volume.status.phase === 'Deleting') return;

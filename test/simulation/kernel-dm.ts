@@ -147,13 +147,8 @@ export function createLeg(machine: SimMachine, leg: SimLeg): void {
 export function revoke(cluster: Cluster, machine: SimMachine, nqn: string): void {
   const found = machine.exports.get(nqn);
   if (found === undefined) return;
+  for (const flight of [...cluster.flights]) if (flight.target === found) flight.end(cluster.random.chance(0.5));
   found.isServed = false;
-  for (const flight of [...cluster.flights]) {
-    if (flight.target !== found) continue;
-    if (cluster.random.chance(0.5)) flight.land();
-    flight.isOver = true;
-    cluster.flights.delete(flight);
-  }
   machine.exports.delete(nqn);
 }
 

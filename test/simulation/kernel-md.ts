@@ -11,10 +11,13 @@ import { pump } from './md-work.ts';
 import type { SimArray, SimLeg, SimMachine, SimMember, SimPartition, Superblock } from './parts.ts';
 import { BLOCKS } from './parts.ts';
 
-export const blocksOf = (cluster: Cluster, slot: number): readonly number[] => {
-  const column = Math.floor(slot / Math.max(2, cluster.shape.copies));
-  return Array.from({ length: BLOCKS }, (_, block) => block).filter((block) => cluster.columnOfBlock(block) === column);
-};
+const ALL_BLOCKS = Array.from({ length: BLOCKS }, (_, block) => block);
+
+/** Blocks that the member in a slot of MD's has. */
+export function blocksOf(cluster: Cluster, slot: number): readonly number[] {
+  if (cluster.shape.drives === 1) return ALL_BLOCKS;
+  return ALL_BLOCKS.filter((block) => cluster.columnOfBlock(block) === columnOf(cluster, slot));
+}
 
 export function mustPartition(cluster: Cluster, partitionUUID: string): SimPartition {
   const found = cluster.partition(partitionUUID);
@@ -73,6 +76,7 @@ export function dropMember(cluster: Cluster, machine: SimMachine, array: SimArra
   const others = sources(cluster, array, columnOfMember(cluster, member)).filter((other) => other !== member);
   if (others.length === 0) return false;
   member.faulty = true;
+  cluster.log(() => `${machine.name} MD drops slot ${member.slot}`);
   member.recovering = false;
   member.toCopy.clear();
   if (!array.isReadOnly) changed(cluster, machine, array);

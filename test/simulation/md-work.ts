@@ -153,21 +153,22 @@ function send(
   write.legs.set(partitionUUID, 'sent');
   const { phase } = write;
   const partition = mustPartition(cluster, partitionUUID);
-  fly(cluster, machine, leg, partition, () => {
-    const isCurrent = array.writes.has(write) && write.phase === phase && write.legs.get(partitionUUID) === 'sent';
-    if (phase === 'data' && partition.drive.mediumErrors > 0) {
+  fly(cluster, machine, leg, partition, (hasLanded) => {
+    const isCurrent = (): boolean => array.writes.has(write) && write.phase === phase;
+    const isMedium = phase === 'data' && hasLanded && partition.drive.mediumErrors > 0;
+    if (isMedium) {
       partition.drive.mediumErrors -= 1;
-      if (isCurrent && machine.array === array) mediumError(cluster, machine, array, write, member);
+      if (isCurrent() && machine.array === array) mediumError(cluster, machine, array, write, member);
       return;
     }
-    store(partition, write, phase);
-    if (!isCurrent) return;
-    // The answer has its own way back.
+    if (hasLanded) store(cluster, partition, write, phase);
+    // The answer has its own way back; that there is none is noticed after a while.
+    const answerMs = hasLanded ? cluster.random.between(1, 25) : cluster.random.between(300, 900);
     cluster.time.after(
-      cluster.random.between(1, 25),
+      answerMs,
       () => {
-        if (!array.writes.has(write) || write.phase !== phase) return;
-        write.legs.set(partitionUUID, isOpen(cluster, machine, leg) ? 'done' : 'queued');
+        if (!isCurrent()) return;
+        write.legs.set(partitionUUID, hasLanded && isOpen(cluster, machine, leg) ? 'done' : 'queued');
         pump(cluster, machine);
       },
       machine,
@@ -197,45 +198,55 @@ function half(cluster: Cluster, machine: SimMachine, leg: SimLeg, write: SimWrit
   const partition = cluster.partition(leg.partitionUUID);
   if (partition === undefined || !cluster.random.chance(0.3)) return;
   const { phase } = write;
-  fly(cluster, machine, leg, partition, () => {
-    store(partition, write, phase);
+  fly(cluster, machine, leg, partition, (hasLanded) => {
+    if (hasLanded) store(cluster, partition, write, phase);
   });
 }
 
-function store(partition: SimPartition, { block, value }: SimWrite, phase: Phase): void {
+function store(cluster: Cluster, partition: SimPartition, { block, value }: SimWrite, phase: Phase): void {
   if (phase === 'flush') partition.cached.clear();
   else if (phase === 'bitmap') partition.bits.add(block);
-  else put(partition, block, value);
+  else put(cluster, partition, block, value);
   if (phase === 'bitmap' && partition.superblock !== undefined) {
     partition.superblock = { ...partition.superblock, dirty: true };
   }
 }
 
-function put(partition: SimPartition, block: number, value: number): void {
+function put(cluster: Cluster, partition: SimPartition, block: number, value: number): void {
   if (partition.drive.isVolatile && !partition.cached.has(block)) partition.cached.set(block, partition.data[block] ?? 0);
   partition.data[block] = value;
+  cluster.revision += 1;
 }
 
 /** From a guard to a drive: lands after a while, if whoever serves it still does. It outlives its sender. */
-function fly(cluster: Cluster, machine: SimMachine, leg: SimLeg, partition: SimPartition, then: () => void): void {
+function fly(
+  cluster: Cluster,
+  machine: SimMachine,
+  leg: SimLeg,
+  partition: SimPartition,
+  then: (hasLanded: boolean) => void,
+): void {
   const target = importOf(machine, leg)?.target;
-  const { life } = partition.node;
+  const { node, drive, partitionUUID } = partition;
+  const { life } = node;
   const flight: Flight = {
     target,
-    isOver: false,
-    land: () => {
-      if (flight.isOver) return;
+    end: (mayLand) => {
+      if (!cluster.flights.delete(flight)) return;
       const isServed = target === undefined || target.isServed || cluster.rules.isOff(5);
-      const isThere = partition.node.life === life && partition.drive.isOnline && cluster.partition(partition.partitionUUID) === partition;
-      flight.isOver = true;
-      cluster.flights.delete(flight);
-      if (isServed && isThere) then();
+      const isThere = node.life === life && drive.isOnline && cluster.partition(partitionUUID) === partition;
+      then(mayLand && isServed && isThere);
     },
   };
   cluster.flights.add(flight);
+  const arrive = (): void => {
+    // A paused holder takes it when it wakes up, if its export is still there by then.
+    const leftMs = node.pausedUntil - cluster.time.now;
+    if (leftMs > 0 && node.life === life) cluster.time.after(leftMs, arrive);
+    else flight.end(true);
+  };
   const isSlow = cluster.random.chance(0.05);
-  // A paused holder takes it when it wakes up, if its export is still there by then.
-  cluster.time.after(cluster.random.between(1, isSlow ? 900 : 40), flight.land, partition.node);
+  cluster.time.after(cluster.random.between(1, isSlow ? 900 : 40), arrive);
 }
 
 // ---------------------------------------------------------------- what MD copies
@@ -290,7 +301,7 @@ function copyBlock(cluster: Cluster, machine: SimMachine, array: SimArray, to: S
   if (answers[1] === 'error') dropMember(cluster, machine, array, to);
   if (answers.some((answer) => answer !== 'ok')) return;
   const value = mustPartition(cluster, from.partitionUUID).data[block] ?? 0;
-  put(mustPartition(cluster, to.partitionUUID), block, value);
+  put(cluster, mustPartition(cluster, to.partitionUUID), block, value);
   to.toCopy.delete(block);
 }
 

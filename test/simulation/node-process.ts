@@ -3,15 +3,17 @@ import { DomainError } from '../../src/api/errors.ts';
 import { setCondition } from '../../src/api/conditions.ts';
 import type { MeshStorVolume } from '../../src/api/volume.ts';
 import { PathMemory } from '../../src/node/path-memory.ts';
+import { partitionOfHolderStep, partitionOfStageStep } from '../../src/node/step-members.ts';
 import { planFencing } from '../../src/plan/fencing.ts';
 import { observeConsumer } from '../../src/plan/health.ts';
 import { planHolder } from '../../src/plan/holding.ts';
 import { membersWithoutPath, planMending } from '../../src/plan/mending.ts';
 import type { Who } from '../../src/plan/owner.ts';
 import { whoOf } from '../../src/plan/owner.ts';
+import type { FenceStep, HolderStep, MendStep } from '../../src/plan/steps.ts';
 import { recordReported } from '../../src/plan/records.ts';
 import type { ConsumerWorld, MendingWorld, Plan } from '../../src/plan/world.ts';
-import type { ConsumerStep, Memory } from './act-consumer.ts';
+import type { ConsumerStep } from './act-consumer.ts';
 import { actConsumerStep } from './act-consumer.ts';
 import { actHolderStep, writeStatus } from './act-holder.ts';
 import type { Cluster } from './cluster.ts';
@@ -34,6 +36,14 @@ type Round = 'done' | 'wait' | 'acted' | 'failed';
 
 interface StepLike {
   readonly kind: string;
+}
+
+/** An operation, as `src/node/converge.ts` knows it. */
+export interface Work<S> {
+  readonly look: () => Actor<Plan<S>>;
+  readonly act: (step: S) => Actor;
+  /** The member that a step is for alone. */
+  readonly memberOf?: (step: S) => string | undefined;
 }
 
 export class NodeProcess implements Host {
@@ -125,44 +135,55 @@ export class NodeProcess implements Host {
     }
   }
 
-  *#carryOut<S extends StepLike>(steps: readonly S[], act: (step: S) => Actor): Actor<Round> {
-    const failed = new Set<string>();
-    let failure: DomainError | undefined;
+  *#one<S extends StepLike>(step: S, act: (step: S) => Actor): Actor {
+    yield this.#random.between(1, 25);
+    try {
+      yield* act(step);
+    } catch (error) {
+      if (error instanceof DomainError) {
+        this.#cluster.log(() => `${this.machine.name} ${step.kind} failed: ${error.message}`);
+      }
+      throw error;
+    }
+    this.machine.hasEvent = true;
+    this.#cluster.log(() => `${this.machine.name} ${step.kind} ${aboutOf(step)}`);
+  }
+
+  /** As `src/node/converge.ts`: where every step is for one member, one that fails keeps no other member's from being done. */
+  *#carryOut<S extends StepLike>(steps: readonly S[], { act, memberOf }: Work<S>): Actor<Round> {
+    const isByMember = steps.every((step) => memberOf?.(step) !== undefined);
+    const failed = new Set<string | undefined>();
     for (const step of steps) {
-      const member = 'partitionUUID' in step ? String(step.partitionUUID) : '';
+      const member = memberOf?.(step);
       if (failed.has(member)) continue;
-      yield this.#random.between(1, 25);
       try {
-        yield* act(step);
-        this.machine.hasEvent = true;
+        yield* this.#one(step, act);
       } catch (error) {
-        if (!(error instanceof DomainError)) throw error;
-        if (member === '') throw error;
+        if (!(error instanceof DomainError) || !isByMember) throw error;
         failed.add(member);
-        failure = error;
       }
     }
-    return failure === undefined ? 'acted' : 'failed';
+    return failed.size === 0 ? 'acted' : 'failed';
   }
 
   /** One look, one decision, its steps. */
-  *round<S extends StepLike>(look: () => Actor<Plan<S>>, act: (step: S) => Actor): Actor<Round> {
-    return yield* this.#locked(() => this.#round(look, act));
+  *round<S extends StepLike>(work: Work<S>): Actor<Round> {
+    return yield* this.#locked(() => this.#round(work));
   }
 
-  *#round<S extends StepLike>(look: () => Actor<Plan<S>>, act: (step: S) => Actor): Actor<Round> {
-    const plan = yield* look();
+  *#round<S extends StepLike>(work: Work<S>): Actor<Round> {
+    const plan = yield* work.look();
     if (plan.kind === 'refuse') {
       yield* this.#leaveCondition(plan);
       throw new DomainError('precondition', plan.message);
     }
     if (plan.kind !== 'steps') return plan.kind;
-    return yield* this.#carryOut(plan.steps, act);
+    return yield* this.#carryOut(plan.steps, work);
   }
 
-  *#converge<S extends StepLike>(look: () => Actor<Plan<S>>, act: (step: S) => Actor): Actor<boolean> {
+  *#converge<S extends StepLike>(work: Work<S>): Actor<boolean> {
     for (let count = 0; count < MOST_ROUNDS; count += 1) {
-      const result = yield* this.round(look, act);
+      const result = yield* this.round(work);
       if (result !== 'acted') return result === 'done';
     }
     throw new DomainError('internal', `the plan is not empty after ${MOST_ROUNDS} rounds`);
@@ -202,14 +223,14 @@ export class NodeProcess implements Host {
     if (this.#cluster.api.cached(this.machine.name)?.status?.nodeName !== this.machine.name) return true;
     if (this.machine.array === undefined) return true;
     let world: MendingWorld | undefined;
-    const look = function* (this: NodeProcess): Actor<Plan<ConsumerStep>> {
+    const look = function* (this: NodeProcess): Actor<Plan<MendStep>> {
       world = yield* this.#lookToMend();
       return world === undefined ? { kind: 'done' } : planMending(world);
     };
-    const act = function* (this: NodeProcess, step: ConsumerStep): Actor {
+    const act = function* (this: NodeProcess, step: MendStep): Actor {
       if (world !== undefined) yield* this.#mendStep(whoOf(world.me, world.volume), step);
     };
-    return yield* this.#converge(look.bind(this), act.bind(this));
+    return yield* this.#converge({ look: look.bind(this), act: act.bind(this), memberOf: partitionOfStageStep });
   }
 
   *#mendStep(who: Who, step: ConsumerStep): Actor {
@@ -248,7 +269,7 @@ export class NodeProcess implements Host {
   }
 
   *#fence(): Actor<boolean> {
-    const look = function* (this: NodeProcess): Actor<Plan<ConsumerStep>> {
+    const look = function* (this: NodeProcess): Actor<Plan<FenceStep>> {
       const glance = this.#glance();
       if (glance === undefined || planFencing(this.#cluster.rules.consumer(glance)).kind === 'done') {
         this.#fencingSince = undefined;
@@ -262,7 +283,7 @@ export class NodeProcess implements Host {
     };
     const { legs, imports, array } = this.machine;
     if (array === undefined && legs.size === 0 && imports.size === 0) return true;
-    return yield* this.#converge(look.bind(this), (step) => this.#actFor(step));
+    return yield* this.#converge({ look: look.bind(this), act: (step: FenceStep) => this.#actFor(step) });
   }
 
   /** Of steps that carry who they are for, or concern the kernel alone. */
@@ -311,7 +332,7 @@ export class NodeProcess implements Host {
 
   *#hold(): Actor<boolean> {
     const { rules } = this.#cluster;
-    const look = function* (this: NodeProcess): Actor<Plan<Parameters<typeof actHolderStep>[2]>> {
+    const look = function* (this: NodeProcess): Actor<Plan<HolderStep>> {
       const cached = this.#cluster.api.cached(this.machine.name);
       if (cached === undefined) return { kind: 'done' };
       const glance = planHolder(rules.holder(withoutStamps(holderWorld(this.#cluster, this.machine, cached))));
@@ -320,7 +341,8 @@ export class NodeProcess implements Host {
       if (volume === undefined) return { kind: 'done' };
       return planHolder(rules.holder(holderWorld(this.#cluster, this.machine, volume)));
     };
-    return yield* this.#converge(look.bind(this), (step) => actHolderStep(this.#cluster, this.machine, step));
+    const act = (step: HolderStep): Actor => actHolderStep(this.#cluster, this.machine, step);
+    return yield* this.#converge({ look: look.bind(this), act, memberOf: partitionOfHolderStep });
   }
 }
 
@@ -329,4 +351,7 @@ function withoutStamps(world: ReturnType<typeof holderWorld>): ReturnType<typeof
   return { ...world, partitions: world.partitions.map(({ stamp: _stamp, ...partition }) => partition) };
 }
 
-export type { Memory };
+function aboutOf(step: StepLike): string {
+  const { partitionUUID, name, nqn, target } = step as unknown as Record<string, string | undefined>;
+  return name ?? nqn ?? partitionUUID ?? target ?? '';
+}

@@ -5,6 +5,8 @@ import { EMPTY_STATUS } from '../../src/api/volume.ts';
 import type { Who } from '../../src/plan/owner.ts';
 import { whoOf } from '../../src/plan/owner.ts';
 import { planPublish, planUnpublish } from '../../src/plan/publishing.ts';
+import { partitionOfStageStep } from '../../src/node/step-members.ts';
+import type { StageStep } from '../../src/plan/steps.ts';
 import { planStage } from '../../src/plan/staging.ts';
 import { planUnstage } from '../../src/plan/teardown.ts';
 import type { ConsumerWorld, Plan } from '../../src/plan/world.ts';
@@ -12,7 +14,7 @@ import { STAGING, TARGET } from '../support/model-cluster.ts';
 import type { ConsumerStep, Memory } from './act-consumer.ts';
 import { actConsumerStep } from './act-consumer.ts';
 import type { Cluster } from './cluster.ts';
-import type { NodeProcess } from './node-process.ts';
+import type { NodeProcess, Work } from './node-process.ts';
 import { consumerWorld, GLANCE } from './observe.ts';
 import type { SimMachine } from './parts.ts';
 import type { Actor } from './scheduler.ts';
@@ -44,10 +46,10 @@ export class Operations {
     return volume;
   }
 
-  *#converge(look: () => Actor<Plan<ConsumerStep>>, act: (step: ConsumerStep) => Actor, limitMs: number): Actor {
+  *#converge<S extends ConsumerStep>(work: Work<S>, limitMs: number): Actor {
     const deadline = this.#cluster.time.now + limitMs;
     for (;;) {
-      const result = yield* this.#process.round(look, act);
+      const result = yield* this.#process.round(work);
       if (result === 'done') return;
       if (this.#cluster.time.now > deadline) throw new DomainError('unavailable', 'time is up');
       if (result !== 'acted') yield WAIT_MS;
@@ -63,7 +65,7 @@ export class Operations {
       shape.mode === 'Block'
         ? ({ kind: 'block' } as const)
         : ({ kind: 'mount', fsType: 'xfs', mountFlags: [] } as const);
-    const look = function* (this: Operations): Actor<Plan<ConsumerStep>> {
+    const look = function* (this: Operations): Actor<Plan<StageStep>> {
       const volume = yield* this.#volume();
       const { status } = volume;
       if (status?.attachmentEpoch !== attachment.epoch || status.attachmentID !== attachment.attachmentID) {
@@ -74,10 +76,10 @@ export class Operations {
       who = whoOf(world.me, world.volume);
       return planStage(world, { stagingPath: STAGING, access, readOnly: false });
     };
-    const act = function* (this: Operations, step: ConsumerStep): Actor {
+    const act = function* (this: Operations, step: StageStep): Actor {
       if (who !== undefined) yield* actConsumerStep(this.#cluster, this.#machine, who, memory, step);
     };
-    yield* this.#converge(look.bind(this), act.bind(this), limitMs);
+    yield* this.#converge({ look: look.bind(this), act: act.bind(this), memberOf: partitionOfStageStep }, limitMs);
   }
 
   *publish(): Actor {
@@ -87,7 +89,7 @@ export class Operations {
       const volume = yield* this.#volume();
       return planPublish(this.#cluster.rules.consumer(consumerWorld(this.#cluster, this.#machine, volume)), wanted);
     };
-    yield* this.#converge(look.bind(this), (step) => this.#act(step), 5000);
+    yield* this.#converge({ look: look.bind(this), act: (step) => this.#act(step) }, 5000);
   }
 
   *unpublish(): Actor {
@@ -98,7 +100,7 @@ export class Operations {
       return planUnpublish({ mounts, existingPaths: existingPaths.filter((path) => path !== TARGET) }, TARGET);
     };
     if (mounts.some(({ mountPoint }) => mountPoint === TARGET)) {
-      yield* this.#process.round(look, (step) => this.#act(step));
+      yield* this.#process.round({ look, act: (step) => this.#act(step) });
     }
   }
 
@@ -109,7 +111,7 @@ export class Operations {
       if (seen === undefined) return { kind: 'done' };
       return planUnstage(volume === undefined ? seen : this.#cluster.rules.consumer(seen), STAGING);
     };
-    yield* this.#converge(look.bind(this), (step) => this.#act(step), 8000);
+    yield* this.#converge({ look: look.bind(this), act: (step) => this.#act(step) }, 8000);
   }
 
   /** Its object is gone: the guards say what is left here. */

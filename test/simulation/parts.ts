@@ -141,8 +141,8 @@ export interface SimArray {
 /** Data on its way to a drive of another machine, or to one here. */
 export interface Flight {
   readonly target: SimExport | undefined;
-  readonly land: () => void;
-  isOver: boolean;
+  /** It is there now, or lost; once. */
+  readonly end: (mayLand: boolean) => void;
 }
 
 export interface SimMachine extends Host {

@@ -4,7 +4,7 @@ import type { ClusterShape } from './cluster.ts';
 import { Cluster } from './cluster.ts';
 import { Controller } from './controller.ts';
 import type { Happening } from './faults.ts';
-import { boot, drawHappenings, happen } from './faults.ts';
+import { boot, describeHappening, drawHappenings, happen } from './faults.ts';
 import { tickConnections } from './kernel-dm.ts';
 import { Invariants } from './invariants.ts';
 import { Kubelet } from './kubelet.ts';
@@ -83,6 +83,7 @@ export class Simulation {
   #befall(happening: Happening, index: number): void {
     if (!happen(this, happening)) return;
     this.happened.push({ happening, index });
+    this.cluster.log(() => `*** ${describeHappening(happening)}`);
     this.cluster.tally.fault(happening.kind);
     if (happening.kind !== 'pod moves' && happening.kind !== 'pod starts anew') this.#faults += 1;
   }
@@ -136,6 +137,7 @@ export class Simulation {
     const last = Math.max(5000, ...this.#happenings.map(({ atMs, lastsMs }) => atMs + Math.min(lastsMs, 8000)));
     cluster.time.runUntil(last);
     this.#endFaults();
+    cluster.log(() => '*** all faults are over');
     new Wellness(this, invariants).getWell();
   }
 
