@@ -64,10 +64,18 @@ export function writeSuperblock(cluster: Cluster, array: SimArray, member: SimMe
 
 /** Something changed that all superblocks have to say before anything more is acknowledged. */
 export function changed(cluster: Cluster, machine: SimMachine, array: SimArray): void {
-  array.events += 1;
   machine.hasEvent = true;
-  for (const member of array.members) member.isWritten = member.faulty;
+  // One update at a time: as long as a member has not taken the last one, no other one begins.
+  array.isChanged = true;
   pump(cluster, machine);
+}
+
+/** The next update of all superblocks, if one is due and the last one is through. */
+export function beginUpdate(array: SimArray): void {
+  if (!array.isChanged || array.members.some(({ isWritten, faulty }) => !isWritten && !faulty)) return;
+  array.isChanged = false;
+  array.events += 1;
+  for (const member of array.members) member.isWritten = member.faulty;
 }
 
 /** An I/O error: MD drops the member, unless nobody else of its column holds all. Says whether it did. */
@@ -134,6 +142,7 @@ function newArray(birth: number, epoch: number, now: number): SimArray {
     writtenAt: now,
     wasWritable: true,
     isHeld: false,
+    isChanged: false,
   };
 }
 

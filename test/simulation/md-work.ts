@@ -5,6 +5,7 @@
 import type { Cluster } from './cluster.ts';
 import { importOf, isOpen, reachOf } from './kernel-dm.ts';
 import {
+  beginUpdate,
   changed,
   columnOfMember,
   dropMember,
@@ -61,13 +62,14 @@ function tryLeg(cluster: Cluster, machine: SimMachine, leg: SimLeg): 'ok' | 'err
 
 /** Superblocks, one at a time; true when all members' say what the array says. */
 function writeRecords(cluster: Cluster, machine: SimMachine, array: SimArray): boolean {
+  beginUpdate(array);
   const member = array.members.find(({ isWritten, faulty }) => !isWritten && !faulty);
   if (member === undefined) return true;
   const leg = legOfMember(machine, member);
   const answer = leg === undefined ? 'error' : tryLeg(cluster, machine, leg);
   if (answer === 'ok') writeSuperblock(cluster, array, member);
   if (answer === 'error' && !dropMember(cluster, machine, array, member)) member.isWritten = true;
-  return array.members.every(({ isWritten, faulty }) => isWritten || faulty);
+  return !array.isChanged && array.members.every(({ isWritten, faulty }) => isWritten || faulty);
 }
 
 // ---------------------------------------------------------------- writes

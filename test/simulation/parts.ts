@@ -136,6 +136,8 @@ export interface SimArray {
   wasWritable: boolean;
   /** Until what MD dropped after a medium error is on record (SPEC §7.3). */
   isHeld: boolean;
+  /** The superblocks are to say something new. */
+  isChanged: boolean;
 }
 
 /** Data on its way to a drive of another machine, or to one here. */

@@ -3,6 +3,7 @@ import type { PartitionStatus } from '../../src/api/volume.ts';
 import { mdSlotOf } from '../../src/plan/view.ts';
 import type { Cluster } from './cluster.ts';
 import type { Invariants } from './invariants.ts';
+import { boot, crash } from './faults.ts';
 import { Violation } from './parts.ts';
 import type { Simulation } from './simulation.ts';
 
@@ -13,6 +14,8 @@ const LOOK_EVERY_MS = 500;
 export class Wellness {
   readonly #simulation: Simulation;
   readonly #invariants: Invariants;
+  /** Writes acknowledged when the faults were over: another one has to come. */
+  #countAtEnd = 0;
 
   constructor(simulation: Simulation, invariants: Invariants) {
     this.#simulation = simulation;
@@ -40,6 +43,7 @@ export class Wellness {
   #recover(): boolean {
     const { cluster } = this.#simulation;
     cluster.podOn ??= cluster.machines.find(({ isGone }) => !isGone);
+    this.#countAtEnd = cluster.ledger.count;
     if (!this.#within(WELL_WITHIN_MS, () => this.#why() === undefined)) {
       if (this.#hasLostEverything()) {
         cluster.tally.thing('ended: a copy that holds everything is gone for ever');
@@ -49,6 +53,10 @@ export class Wellness {
       cluster.tally.thing('pod started anew by a person');
       this.#restartPod();
       if (!this.#within(WELL_WITHIN_MS, () => this.#why() === undefined)) {
+        if (this.#needsForce()) {
+          cluster.tally.thing('ended: a column of RAID10 has fallen behind by its events');
+          return false;
+        }
         throw new Violation('everything gets well', this.#why() ?? '');
       }
     }
@@ -69,7 +77,34 @@ export class Wellness {
       cluster.api.taint(was?.name ?? '', false);
       cluster.isForced = false;
     }
+    this.#restartNodes();
     cluster.podOn = was;
+    this.#countAtEnd = cluster.ledger.count;
+  }
+
+  /** docs/limits.md: a fenced raw block volume stays closed until its node starts anew. */
+  #restartNodes(): void {
+    const { cluster } = this.#simulation;
+    if (cluster.shape.mode !== 'Block') return;
+    for (const machine of cluster.machines.filter(({ isUp, array }) => isUp && array !== undefined)) {
+      crash(this.#simulation, machine);
+      boot(this.#simulation, machine);
+      cluster.tally.thing('node restarted by a person');
+    }
+  }
+
+  /**
+   * A consumer of RAID10 that was cut off while one column hung has written its last records to the other one alone: by their
+   * events mdadm leaves the first one out and starts nothing. That needs `--force`, which is a person's.
+   */
+  #needsForce(): boolean {
+    const { api, podOn, shape } = this.#cluster;
+    const entries = api.truth?.status?.partitions ?? [];
+    const columns = Array.from({ length: shape.drives }, (_, column) => column);
+    const isComplete = columns.every((column) =>
+      entries.some((entry) => entry.state === 'Synced' && this.#cluster.columnOf(entry.slot) === column),
+    );
+    return shape.drives > 1 && isComplete && podOn?.array === undefined;
   }
 
   #within(ms: number, isReached: () => boolean): boolean {
@@ -92,6 +127,7 @@ export class Wellness {
     if (podOn.array.epoch !== status.attachmentEpoch) return `its array is of epoch ${podOn.array.epoch}`;
     const stuck = [...podOn.array.writes].length > 0 && this.#cluster.time.now - podOn.array.writtenAt > 5000;
     if (stuck) return 'its writes hang';
+    if (this.#cluster.ledger.count === this.#countAtEnd) return 'nothing was written yet';
     const bad = status.partitions.find((entry) => entry.state !== 'Synced' && !this.#mayStayOut(entry));
     if (bad !== undefined) return `member ${bad.slot} on ${bad.nodeID} is ${bad.state}`;
     const left = machines.find((machine) => machine !== podOn && (machine.array !== undefined || machine.mounts.length > 0));
