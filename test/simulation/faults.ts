@@ -180,11 +180,13 @@ function movePod(simulation: Simulation, { node, lastsMs }: Happening, isForced:
   return true;
 }
 
-function restartPod({ cluster }: Simulation, { lastsMs }: Happening): boolean {
+function restartPod({ cluster, controller }: Simulation, { lastsMs }: Happening): boolean {
   const was = cluster.podOn;
   if (was === undefined) return false;
   cluster.podOn = undefined;
-  cluster.time.after(lastsMs, () => (cluster.podOn ??= was));
+  cluster.time.after(lastsMs, () => {
+    if (!controller.isDeletionWished && !was.isGone) cluster.podOn ??= was;
+  });
   return true;
 }
 

@@ -62,6 +62,7 @@ export class Kubelet {
   *#bringUp(operations: Operations, process: NodeProcess): Actor {
     const { api } = this.#cluster;
     const machine = this.#machine;
+    machine.isEnding = false;
     const status = api.isReachable(machine.name) ? api.truth?.status : undefined;
     if (machine.hasClient || status?.nodeName !== machine.name) return;
     this.isInUse = true;
