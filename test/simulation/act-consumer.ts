@@ -64,11 +64,7 @@ function* until(cluster: Cluster, isPossible: () => boolean, what: string): Acto
   }
 }
 
-function* createGuard(
-  cluster: Cluster,
-  machine: SimMachine,
-  step: Extract<StageStep, { kind: 'createGuard' }>,
-): Actor {
+function* createGuard(cluster: Cluster, machine: SimMachine, step: Extract<StageStep, { kind: 'createGuard' }>): Actor {
   const { over, name, partitionUUID, epoch, sizeBytes } = step;
   const guard = { name, partitionUUID, epoch, kind: 'guard' as const, suspended: false, sizeBytes };
   const queues = !cluster.rules.isOff(2);
@@ -107,7 +103,9 @@ function* recordTheBirth(
       started(cluster, who);
     },
   );
-  yield* writeSpec(cluster, machine, (current) => activated(current, who, birth.capacityBytes, cluster.nowFor(machine)));
+  yield* writeSpec(cluster, machine, (current) =>
+    activated(current, who, birth.capacityBytes, cluster.nowFor(machine)),
+  );
   cluster.tally.thing('array born');
 }
 

@@ -2,7 +2,13 @@
 import { DomainError } from '../../src/api/errors.ts';
 import type { MeshStorVolume } from '../../src/api/volume.ts';
 import { EMPTY_STATUS } from '../../src/api/volume.ts';
-import { attach, detach, isConsumerAlive, isReportedInUse, unconfirmedHolders } from '../../src/controller/attachment.ts';
+import {
+  attach,
+  detach,
+  isConsumerAlive,
+  isReportedInUse,
+  unconfirmedHolders,
+} from '../../src/controller/attachment.ts';
 import { markDeleting } from '../../src/controller/volume-operations.ts';
 import { deriveStatus } from '../../src/plan/lifecycle.ts';
 import { uuidV5 } from '../../src/support/uuid.ts';

@@ -57,10 +57,10 @@ const WEIGHTS: readonly (readonly [Happening['kind'], number])[] = [
   ['slow zeroing', 3],
   ['wrong clock', 2],
   ['kubelet gives up calls', 4],
-  ['force-detach', 12],
-  ['out-of-service taint', 5],
+  ['force-detach', 9],
+  ['out-of-service taint', 12],
   ['node gone for ever', 2],
-  ['API restored from a backup', 1],
+  ['API restored from a backup', 2],
   ['pod moves', 12],
   ['pod starts anew', 5],
   ['volume deleted', 1],
@@ -190,9 +190,16 @@ function restartPod({ cluster, controller }: Simulation, { lastsMs }: Happening)
   return true;
 }
 
-function taint({ cluster }: Simulation, machine: SimMachine, { other, lastsMs }: Happening): boolean {
+/** How long a node is out of service beyond what is drawn: a start without it has its grace to wait. */
+export const OUT_OF_SERVICE_MS = 14_000;
+
+/** With `flag` the node is off indeed; without, somebody erred. */
+function taint(simulation: Simulation, machine: SimMachine, { other, lastsMs, flag }: Happening): boolean {
+  const { cluster } = simulation;
+  const outMs = lastsMs + OUT_OF_SERVICE_MS;
+  if (flag) powerCut(simulation, machine, outMs);
   cluster.api.taint(machine.name, true);
-  cluster.time.after(lastsMs, () => {
+  cluster.time.after(outMs, () => {
     cluster.api.taint(machine.name, false);
   });
   if (cluster.podOn !== machine) return true;

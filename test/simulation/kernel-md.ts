@@ -29,7 +29,8 @@ const columnOf = (cluster: Cluster, slot: number): number => Math.floor(slot / M
 
 /** Members that hold all, in the order in which MD reads: those that are not write-mostly first, then by slot. */
 export function sources(cluster: Cluster, array: SimArray, column: number): readonly SimMember[] {
-  const rank = (member: SimMember): number => (cluster.shape.drives === 1 && member.writeMostly ? 100 : 0) + member.slot;
+  const rank = (member: SimMember): number =>
+    (cluster.shape.drives === 1 && member.writeMostly ? 100 : 0) + member.slot;
   return array.members
     .filter(({ faulty, recovering, slot }) => !faulty && !recovering && columnOf(cluster, slot) === column)
     .sort((a, b) => rank(a) - rank(b));
@@ -106,8 +107,7 @@ function newMember(leg: SimLeg, slot: number, writeMostly: boolean): SimMember {
   };
 }
 
-export const kernelNameOf = (leg: SimLeg): string =>
-  `dm-${leg.partitionUUID.slice(0, 8)}-${leg.epoch}`;
+export const kernelNameOf = (leg: SimLeg): string => `dm-${leg.partitionUUID.slice(0, 8)}-${leg.epoch}`;
 
 function legsByPath(machine: SimMachine, paths: readonly string[]): readonly SimLeg[] {
   return paths.map((path) => {

@@ -33,7 +33,12 @@ function numberFrom(text: string, name: string): number {
 function replay(schedule: string, rules: Rules): number {
   const [seed = '', kept] = schedule.split(':');
   const indices = kept === undefined || kept === '' ? [] : kept.split(',').map((text) => numberFrom(text, 'replay'));
-  const simulation = new Simulation(numberFrom(seed, 'replay'), rules, new Tally(), kept === undefined ? undefined : indices);
+  const simulation = new Simulation(
+    numberFrom(seed, 'replay'),
+    rules,
+    new Tally(),
+    kept === undefined ? undefined : indices,
+  );
   simulation.cluster.tell = say;
   const { found } = simulation.run();
   say(found === undefined ? 'no rule was broken' : `VIOLATION ${found.message} (at ${Math.round(found.atMs)} ms)`);
@@ -61,13 +66,20 @@ function many(runs: number, seed: number, rules: Rules): number {
   }
   const { user, system } = process.cpuUsage(startedAt);
   for (const line of summaryOf(tally)) say(line);
-  say(`${(faults / runs).toFixed(1)} faults a run, ${Math.round((runs * 60_000_000) / (user + system))} runs a minute of one core`);
+  say(
+    `${(faults / runs).toFixed(1)} faults a run, ${Math.round((runs * 60_000_000) / (user + system))} runs a minute of one core`,
+  );
   say(`simulate: ${runs} runs, ${violations} violations`);
   return violations === 0 ? 0 : 1;
 }
 
 const { values } = parseArgs({ options: OPTIONS });
-const rules = new Rules((values.without ?? '').split(',').filter((rule) => rule !== '').map((rule) => numberFrom(rule, 'without')));
+const rules = new Rules(
+  (values.without ?? '')
+    .split(',')
+    .filter((rule) => rule !== '')
+    .map((rule) => numberFrom(rule, 'without')),
+);
 process.exitCode =
   values.replay === undefined
     ? many(numberFrom(values.runs, 'runs'), numberFrom(values.seed, 'seed'), rules)

@@ -136,13 +136,7 @@ function failed(cluster: Cluster, machine: SimMachine, array: SimArray, write: S
   else write.legs.delete(member.partitionUUID);
 }
 
-function send(
-  cluster: Cluster,
-  machine: SimMachine,
-  array: SimArray,
-  write: SimWrite,
-  member: SimMember,
-): void {
+function send(cluster: Cluster, machine: SimMachine, array: SimArray, write: SimWrite, member: SimMember): void {
   const leg = legOfMember(machine, member);
   const answer = leg === undefined ? 'error' : tryLeg(cluster, machine, leg);
   if (answer === 'error') failed(cluster, machine, array, write, member);
@@ -179,13 +173,7 @@ function send(
 }
 
 /** Passes the guard: MD drops the member at once. What is to be held until that is on record is held from here on. */
-function mediumError(
-  cluster: Cluster,
-  machine: SimMachine,
-  array: SimArray,
-  write: SimWrite,
-  member: SimMember,
-): void {
+function mediumError(cluster: Cluster, machine: SimMachine, array: SimArray, write: SimWrite, member: SimMember): void {
   failed(cluster, machine, array, write, member);
   cluster.tally.thing('medium error met');
   if (member.faulty && !cluster.rules.isOff(3)) array.isHeld = true;
@@ -215,7 +203,8 @@ function store(cluster: Cluster, partition: SimPartition, { block, value }: SimW
 }
 
 function put(cluster: Cluster, partition: SimPartition, block: number, value: number): void {
-  if (partition.drive.isVolatile && !partition.cached.has(block)) partition.cached.set(block, partition.data[block] ?? 0);
+  if (partition.drive.isVolatile && !partition.cached.has(block))
+    partition.cached.set(block, partition.data[block] ?? 0);
   partition.data[block] = value;
   cluster.revision += 1;
 }

@@ -10,9 +10,13 @@ export function minimise(seed: number, rules: Rules, rule: string): readonly num
     new Simulation(seed, rules, new Tally(), kept).run().found?.rule === rule;
   const all = new Simulation(seed, rules, new Tally()).happenings.map((_, index) => index);
   let kept: readonly number[] = all;
-  for (const index of [...all].reverse()) {
-    const without = kept.filter((each) => each !== index);
-    if (breaks(without)) kept = without;
+  // What one needed may not be needed any more when another one is gone.
+  for (let before = kept.length + 1; kept.length < before;) {
+    before = kept.length;
+    for (const index of [...kept].reverse()) {
+      const without = kept.filter((each) => each !== index);
+      if (breaks(without)) kept = without;
+    }
   }
   return kept;
 }

@@ -41,7 +41,8 @@ function legsOf(cluster: Cluster, machine: SimMachine): readonly LegSeen[] {
 }
 
 const isMember = ({ array }: SimMachine, leg: SimLeg): boolean =>
-  array?.members.some(({ partitionUUID, epoch }) => partitionUUID === leg.partitionUUID && epoch === leg.epoch) ?? false;
+  array?.members.some(({ partitionUUID, epoch }) => partitionUUID === leg.partitionUUID && epoch === leg.epoch) ??
+  false;
 
 function isUnderThere(cluster: Cluster, machine: SimMachine, leg: SimLeg): boolean {
   for (const seen of machine.imports.values()) if (importPath(seen) === leg.under) return true;

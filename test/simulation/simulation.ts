@@ -4,7 +4,7 @@ import type { ClusterShape } from './cluster.ts';
 import { Cluster } from './cluster.ts';
 import { Controller } from './controller.ts';
 import type { Happening } from './faults.ts';
-import { boot, describeHappening, drawHappenings, happen } from './faults.ts';
+import { boot, describeHappening, drawHappenings, happen, OUT_OF_SERVICE_MS } from './faults.ts';
 import { tickConnections } from './kernel-dm.ts';
 import { Invariants } from './invariants.ts';
 import { Kubelet } from './kubelet.ts';
@@ -15,7 +15,7 @@ import { Violation } from './parts.ts';
 import { Random } from './random.ts';
 import type { Rules } from './rules.ts';
 import type { Actor } from './scheduler.ts';
-import { Tally } from './tally.ts';
+import type { Tally } from './tally.ts';
 import { Wellness } from './wellness.ts';
 
 export interface Found {
@@ -31,7 +31,7 @@ export interface Outcome {
   readonly virtualMs: number;
 }
 
-function drawShape(seed: number): ClusterShape {
+export function drawShape(seed: number): ClusterShape {
   const random = new Random(seed, 'shape');
   const copies = random.weighed([
     [1, 1],
@@ -45,6 +45,12 @@ function drawShape(seed: number): ClusterShape {
     mode: random.chance(0.2) ? 'Block' : 'Filesystem',
     volatileCaches: random.chance(0.5),
   };
+}
+
+/** Until when it is waited for: what lasts longer is cut short. */
+function endOf({ atMs, kind, lastsMs }: Happening): number {
+  const more = kind === 'out-of-service taint' ? OUT_OF_SERVICE_MS : 0;
+  return atMs + Math.min(lastsMs, 8000) + more;
 }
 
 const CONNECTIONS_MS = 250;
@@ -134,7 +140,7 @@ export class Simulation {
     cluster.podOn = cluster.machines[new Random(cluster.seed, 'pod').between(0, cluster.machines.length - 1)];
     for (const machine of cluster.machines) this.startMachine(machine);
     this.controller.start();
-    const last = Math.max(5000, ...this.#happenings.map(({ atMs, lastsMs }) => atMs + Math.min(lastsMs, 8000)));
+    const last = Math.max(5000, ...this.#happenings.map(endOf));
     cluster.time.runUntil(last);
     this.#endFaults();
     cluster.log(() => '*** all faults are over');
@@ -160,8 +166,4 @@ export class Simulation {
       if (machine.array !== undefined) pump(cluster, machine);
     }
   }
-}
-
-export function simulate(seed: number, rules: Rules, tally = new Tally(), kept?: readonly number[]): Outcome {
-  return new Simulation(seed, rules, tally, kept).run();
 }

@@ -1,4 +1,5 @@
 /** What many runs met, for people; and what they should have met and did not. */
+import { PARTITION_TRANSITIONS } from '../../src/plan/lifecycle.ts';
 import { FAULTS } from './faults.ts';
 import type { Tally } from './tally.ts';
 import { ALL_TRANSITIONS } from './tally.ts';
@@ -9,6 +10,9 @@ import { ALL_TRANSITIONS } from './tally.ts';
  */
 export function whyNever(transition: string): string | undefined {
   const [from, to] = transition.split('>');
+  if (PARTITION_TRANSITIONS.some((row) => row.from === from && row.to === to && row.by === 'person')) {
+    return 'a person makes it: meshstor takeover';
+  }
   if (from === 'Spare' || to === 'Spare') return 'spares come with replacements';
   if (from === 'Replacing' || to === 'Replacing') return 'replacements are not built';
   if (from === 'Unknown' || to === 'Unknown') return 'the controller does not record that a node is gone';
@@ -39,7 +43,9 @@ export function summaryOf(tally: Tally): readonly string[] {
     'transitions:',
     ...linesOf(tally.transitions, possible),
     'transitions that the driver does not make:',
-    ...never.map((transition) => `  ${transition}: ${tally.transitions.get(transition) ?? 0} (${whyNever(transition) ?? ''})`),
+    ...never.map(
+      (transition) => `  ${transition}: ${tally.transitions.get(transition) ?? 0} (${whyNever(transition) ?? ''})`,
+    ),
     'what happened:',
     ...linesOf(tally.things, [...tally.things.keys()].sort()),
   ];

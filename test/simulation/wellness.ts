@@ -70,11 +70,12 @@ export class Wellness {
     cluster.podOn = undefined;
     cluster.isForced = false;
     this.#within(20_000, () => cluster.api.truth?.status?.nodeName === '');
-    if (cluster.api.truth?.status?.nodeName !== '') {
-      cluster.api.taint(was?.name ?? '', true);
+    const consumer = cluster.api.truth?.status?.nodeName ?? '';
+    if (consumer !== '') {
+      cluster.api.taint(consumer, true);
       cluster.isForced = true;
       this.#within(20_000, () => cluster.api.truth?.status?.nodeName === '');
-      cluster.api.taint(was?.name ?? '', false);
+      cluster.api.taint(consumer, false);
       cluster.isForced = false;
     }
     this.#restartNodes();
@@ -123,14 +124,17 @@ export class Wellness {
     const status = api.truth?.status;
     if (status === undefined || podOn === undefined) return 'there is no volume';
     if (status.nodeName !== podOn.name) return `it is attached to "${status.nodeName}", not to ${podOn.name}`;
-    if (!podOn.hasClient || podOn.array === undefined || podOn.isShutDown) return `its pod does not run on ${podOn.name}`;
+    if (!podOn.hasClient || podOn.array === undefined || podOn.isShutDown)
+      return `its pod does not run on ${podOn.name}`;
     if (podOn.array.epoch !== status.attachmentEpoch) return `its array is of epoch ${podOn.array.epoch}`;
     const stuck = [...podOn.array.writes].length > 0 && this.#cluster.time.now - podOn.array.writtenAt > 5000;
     if (stuck) return 'its writes hang';
     if (this.#cluster.ledger.count === this.#countAtEnd) return 'nothing was written yet';
     const bad = status.partitions.find((entry) => entry.state !== 'Synced' && !this.#mayStayOut(entry));
     if (bad !== undefined) return `member ${bad.slot} on ${bad.nodeID} is ${bad.state}`;
-    const left = machines.find((machine) => machine !== podOn && (machine.array !== undefined || machine.mounts.length > 0));
+    const left = machines.find(
+      (machine) => machine !== podOn && (machine.array !== undefined || machine.mounts.length > 0),
+    );
     return left === undefined ? undefined : `${left.name} has an array still`;
   }
 

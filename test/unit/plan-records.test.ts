@@ -180,7 +180,12 @@ describe('records of a consumer', () => {
     const made = cluster(['Synced', 'Missing']);
     // MD calls it faulty since it was told to let it fail: its drive is none the worse for it.
     const dropped = [{ partitionUUID: uuids(made)[1], faulty: true }];
-    const next = recordObserved(made.volume, whoOf(made, made.node('node-0')), seen({ dropped, mdState: 'degraded' }), LATER);
+    const next = recordObserved(
+      made.volume,
+      whoOf(made, made.node('node-0')),
+      seen({ dropped, mdState: 'degraded' }),
+      LATER,
+    );
     expect(next!.partitions[1]!.state).to.equal('Missing');
   });
 
