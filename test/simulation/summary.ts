@@ -25,6 +25,9 @@ export function whyNever(transition: string): string | undefined {
 const linesOf = (counts: ReadonlyMap<string, number>, keys: readonly string[]): readonly string[] =>
   keys.map((key) => `  ${key}: ${counts.get(key) ?? 0}`);
 
+/** They take a deletion in the moment of a birth or of a copy: many thousand runs. */
+export const RARE: readonly string[] = ['Requested>Deleting', 'Syncing>Deleting'];
+
 /** Kinds of faults, and transitions that can be made, which never were. */
 export function missed(tally: Tally): readonly string[] {
   const transitions = ALL_TRANSITIONS.filter((transition) => whyNever(transition) === undefined);

@@ -174,7 +174,9 @@ export class Wellness {
     cluster.isForced = false;
     controller.isDeletionWished = true;
     const isGone = (): boolean => cluster.api.truth === undefined && this.#leftOvers() === undefined;
-    if (!this.#within(GONE_WITHIN_MS, isGone)) {
+    const isOver = this.#within(GONE_WITHIN_MS, isGone);
+    if (!isOver) this.#restartNodes();
+    if (!isOver && !this.#within(GONE_WITHIN_MS, isGone)) {
       const left = this.#leftOvers() ?? `its object is in phase ${cluster.api.truth?.status?.phase ?? 'none'}`;
       throw new Violation('nothing is left of a volume that was deleted', left);
     }
