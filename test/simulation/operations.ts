@@ -95,7 +95,6 @@ export class Operations {
   *unpublish(): Actor {
     const { mounts } = this.#machine;
     const existingPaths = mounts.map(({ mountPoint }) => mountPoint);
-    // eslint-disable-next-line require-yield
     const look = function* (): Actor<Plan<ConsumerStep>> {
       return planUnpublish({ mounts, existingPaths: existingPaths.filter((path) => path !== TARGET) }, TARGET);
     };
