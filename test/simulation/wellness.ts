@@ -175,7 +175,7 @@ export class Wellness {
     controller.isDeletionWished = true;
     const isGone = (): boolean => cluster.api.truth === undefined && this.#leftOvers() === undefined;
     const isOver = this.#within(GONE_WITHIN_MS, isGone);
-    if (!isOver) this.#restartNodes();
+    if (!isOver) this.#restartPod();
     if (!isOver && !this.#within(GONE_WITHIN_MS, isGone)) {
       const left = this.#leftOvers() ?? `its object is in phase ${cluster.api.truth?.status?.phase ?? 'none'}`;
       throw new Violation('nothing is left of a volume that was deleted', left);
