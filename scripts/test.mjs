@@ -1,6 +1,6 @@
 // Everything there is to test, from cheap to dear, on a fresh checkout too.
 //
-//   node scripts/test.mjs [--only lint,unit,csi,kube,chart,native,kube-real,lab,sanity,kubernetes,image]
+//   node scripts/test.mjs [--only lint,unit,simulation,csi,kube,chart,native,kube-real,lab,sanity,kubernetes,image]
 //
 // The last line is `N passed, N failed, N skipped`; the exit code is 1 when anything failed. With CI=true whatever could not
 // run counts as failed.
@@ -33,7 +33,7 @@ const TIME_LEFT_UNTIL_S = 50 * 60;
 
 /** Everything that needs neither tools nor root: all folders of tests but those with a layer of their own. */
 function unitFolders() {
-  const own = new Set(['csi', 'kube', 'chart', 'native', 'lab', 'fixtures', 'fakes', 'support']);
+  const own = new Set(['simulation', 'csi', 'kube', 'chart', 'native', 'lab', 'fixtures', 'fakes', 'support']);
   const folders = readdirSync(join(root, 'test'), { withFileTypes: true });
   return folders.filter((entry) => entry.isDirectory() && !own.has(entry.name)).map((entry) => `test/${entry.name}`);
 }
@@ -42,6 +42,8 @@ function unitFolders() {
 const LAYERS = {
   lint: () => scriptLayer('scripts/lint.mjs'),
   unit: () => mochaLayer('unit', unitFolders()),
+  // A bounded run; more of it: npm run simulate.
+  simulation: () => mochaLayer('simulation', ['test/simulation']),
   csi: () => mochaLayer('csi', ['test/csi']),
   kube: () => mochaLayer('kube', ['test/kube'], { without: 'test/kube/real' }),
   chart: chartLayer,

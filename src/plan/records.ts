@@ -242,6 +242,8 @@ function afterDrop(
   now: string,
 ): PartitionStatus {
   const drop = dropped.find(({ partitionUUID }) => partitionUUID === entry.partitionUUID);
+  // Recorded as lost since the look: MD marks faulty whatever it is told to let fail.
+  if (entry.state === 'Missing') return entry;
   const to = drop?.faulty === true ? 'Faulty' : 'Missing';
   if (drop === undefined || !isLegalTransition(entry.state, to, 'consumer')) return entry;
   return { ...moved(volume, entry, to, 'consumer', now), missingEpoch: epoch };

@@ -176,6 +176,19 @@ describe('records of a consumer', () => {
     expect(recordObserved(volume, who, seen({ mdState: 'degraded' }), LATER)?.mdState).to.equal('degraded');
   });
 
+  it('leave a member that was recorded as lost as it is, when the report was made before that was known', () => {
+    const made = cluster(['Synced', 'Missing']);
+    // MD calls it faulty since it was told to let it fail: its drive is none the worse for it.
+    const dropped = [{ partitionUUID: uuids(made)[1], faulty: true }];
+    const next = recordObserved(
+      made.volume,
+      whoOf(made, made.node('node-0')),
+      seen({ dropped, mdState: 'degraded' }),
+      LATER,
+    );
+    expect(next!.partitions[1]!.state).to.equal('Missing');
+  });
+
   it('promote only Syncing members, and forget what was held against them', () => {
     const made = cluster(['Syncing', 'Missing']);
     const [p0, p1] = uuids(made);

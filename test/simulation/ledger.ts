@@ -1,0 +1,23 @@
+/** What clients were told: which writes are on disk, and what they read. */
+import { BLOCKS } from './parts.ts';
+
+export class Ledger {
+  /** By block: the last write that was acknowledged. */
+  readonly acknowledged: number[] = Array.from({ length: BLOCKS }, () => 0);
+  /** By block: the newest write that somebody read through the array of a consumer in office. */
+  readonly read: number[] = Array.from({ length: BLOCKS }, () => 0);
+  count = 0;
+  /** The highest epoch whose start is on record. */
+  startedEpoch = 0;
+  #next = 0;
+
+  nextValue(): number {
+    this.#next += 1;
+    return this.#next;
+  }
+
+  /** What a copy must have of a block at least. */
+  atLeast(block: number): number {
+    return Math.max(this.acknowledged[block] ?? 0, this.read[block] ?? 0);
+  }
+}
