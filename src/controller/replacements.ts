@@ -132,7 +132,12 @@ export class Replacements {
       case 'replaced': {
         const by = volume.status?.partitions.find(({ slot, state }) => slot === entry.slot && state === 'Synced');
         const where = by === undefined ? '' : ` by ${by.nodeID}/${by.device}`;
-        return events.record(about, 'Normal', 'Replaced', `${old} was replaced${where}; its partition there is removed`);
+        return events.record(
+          about,
+          'Normal',
+          'Replaced',
+          `${old} was replaced${where}; its partition there is removed`,
+        );
       }
       case 'returned':
         return events.record(about, 'Normal', 'ReplacementCancelled', `${old} is not needed: the member is back`);

@@ -34,9 +34,11 @@ const members = (cluster: ModelCluster): readonly PartitionStatus[] =>
 /** As many members as the volume should have, one in each slot, and each holds everything. */
 function expectWhole(cluster: ModelCluster): void {
   const { copies, drives } = cluster.shape;
-  expect(members(cluster).map(({ slot, state }) => `${slot} ${state}`).sort()).to.deep.equal(
-    Array.from({ length: copies * drives }, (_, slot) => `${slot} Synced`).sort(),
-  );
+  expect(
+    members(cluster)
+      .map(({ slot, state }) => `${slot} ${state}`)
+      .sort(),
+  ).to.deep.equal(Array.from({ length: copies * drives }, (_, slot) => `${slot} Synced`).sort());
   expect(cluster.status).to.include({ phase: 'Synced', degradedDevices: 0, failedDevices: 0, downDevices: 0 });
   const array = cluster.consumer?.array;
   expect(array?.members.filter(({ faulty, recovering }) => !faulty && recovering !== true)).to.have.length(
@@ -86,26 +88,31 @@ describe('replacing members that are out for good', () => {
         expectClean(cluster);
         expect(gone.partitions.size).to.equal(0);
       }),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
   });
 
   it('replaces a member whose drive failed at once, however often', () => {
     fc.assert(
-      fc.property(replicated, node, fc.array(fc.nat({ max: 7 }), { minLength: 1, maxLength: 4 }), (shape, on, drops) => {
-        const cluster = after(shape, []);
-        bringUp(cluster, on);
-        for (const choice of drops) {
-          cluster.write();
-          cluster.drop(choice);
-          observe(cluster);
-          control(cluster, false);
-          carryOn(cluster);
-          expectWhole(cluster);
-          expectClean(cluster);
-        }
-      }),
-      { numRuns: 60 },
+      fc.property(
+        replicated,
+        node,
+        fc.array(fc.nat({ max: 7 }), { minLength: 1, maxLength: 4 }),
+        (shape, on, drops) => {
+          const cluster = after(shape, []);
+          bringUp(cluster, on);
+          for (const choice of drops) {
+            cluster.write();
+            cluster.drop(choice);
+            observe(cluster);
+            control(cluster, false);
+            carryOn(cluster);
+            expectWhole(cluster);
+            expectClean(cluster);
+          }
+        },
+      ),
+      { numRuns: 40 },
     );
   });
 
@@ -145,7 +152,7 @@ describe('replacing members that are out for good', () => {
           expectClean(cluster);
         },
       ),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
   });
 

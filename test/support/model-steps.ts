@@ -300,9 +300,7 @@ export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: Sta
       return;
     }
     case 'setWriteMostly': {
-      const member = node.array?.members.find(
-        ({ partitionUUID }) => deviceOf(partitionUUID) === step.member,
-      );
+      const member = node.array?.members.find(({ partitionUUID }) => deviceOf(partitionUUID) === step.member);
       if (member !== undefined) member.writeMostly = step.value;
       return;
     }
