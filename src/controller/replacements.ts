@@ -152,7 +152,7 @@ export class Replacements {
     const { name } = volume.metadata;
     const plan = this.#place(volume, copy);
     if (typeof plan === 'string') return this.#tellNoPlace(volume, copy, plan);
-    let isMine = false;
+    const outcome = { isMine: false };
     let after: MeshStorVolume;
     try {
       after = await volumes.mutateStatus(name, (current) => {
@@ -161,13 +161,13 @@ export class Replacements {
           current.spec.volumeUUID === volume.spec.volumeUUID &&
           current.spec.capacityBytes === volume.spec.capacityBytes;
         const next = isSame ? recordReplacement(current, copy, plan.partitions, timestamp(clock)) : undefined;
-        isMine = next !== undefined;
+        outcome.isMine = next !== undefined;
         return next;
       });
     } finally {
-      if (!isMine) this.#placer.forget(name);
+      if (!outcome.isMine) this.#placer.forget(name);
     }
-    if (!isMine) return after;
+    if (!outcome.isMine) return after;
     const where = plan.partitions.map(({ nodeID, device }) => `${nodeID}/${device}`).join(', ');
     const message = [`${whatOf(volume, copy)}: replaced by ${where}`, ...plan.notes].join('; ');
     events.record(aboutVolume(after), 'Normal', 'ReplacementRequested', message);
@@ -198,16 +198,16 @@ export class Replacements {
       return said?.status === 'False' && withoutAges(said.message) === withoutAges(message);
     };
     if (volume.status !== undefined && isSaid(volume.status)) return volume;
-    let isNew = false;
+    const outcome = { isNew: false };
     const after = await volumes.mutateStatus(volume.metadata.name, (current) => {
       const { status } = current;
-      isNew = status !== undefined && !isBeingDeleted(current) && !isSaid(status);
-      if (status === undefined || !isNew) return undefined;
+      outcome.isNew = status !== undefined && !isBeingDeleted(current) && !isSaid(status);
+      if (status === undefined || !outcome.isNew) return undefined;
       const condition = { type: PLACED_CONDITION, status: 'False' as const, reason: 'NoRoom', message };
       const conditions = setCondition(status.conditions, condition, timestamp(clock));
       return deriveStatus(current, { ...status, conditions });
     });
-    if (isNew) events.record(aboutVolume(after), 'Warning', 'ReplacementWaits', message);
+    if (outcome.isNew) events.record(aboutVolume(after), 'Warning', 'ReplacementWaits', message);
     return after;
   }
 

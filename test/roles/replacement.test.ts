@@ -40,8 +40,9 @@ describe('a member that is out for good', () => {
   const partitions = () => statusOf()?.partitions ?? [];
   const states = (): Record<string, string> =>
     Object.fromEntries(partitions().map(({ nodeID, state }) => [nodeID, state]));
+  const arrayOf = async () => (await cluster.fake('node1').kernel.mdArrays())[0];
   const write = async (): Promise<void> => {
-    const [array] = await cluster.fake('node1').kernel.mdArrays();
+    const array = await arrayOf();
     await cluster.fake('node1').kernel.writeBytes(array?.path ?? 'none', 64 * MIB, MARK);
   };
   const isMissing = (): boolean => states()[far] === 'Missing' && statusOf()?.mdState === 'degraded';
@@ -67,9 +68,10 @@ describe('a member that is out for good', () => {
     await cluster.until('the old one goes', () => states()[far] === 'Deleting');
     await cluster.until('all is well', () => statusOf()?.phase === 'Synced' && statusOf()?.ready === '2/2');
     expect(cluster.events.reasons()).to.include.members(['ReplacementRequested', 'Replaced']);
-    const [array] = await cluster.fake('node1').kernel.mdArrays();
-    expect(array?.degraded).to.equal(0);
-    expect(array?.members.map(({ state }) => state.includes('write_mostly'))).to.have.members([true, false]);
+    expect((await arrayOf())?.degraded).to.equal(0);
+    await cluster.until('the remote member is told from the local one', () => steps.includes('node1 setWriteMostly'));
+    const flags = (await arrayOf())?.members.map(({ state }) => state.includes('write_mostly'));
+    expect(flags).to.have.members([true, false]);
     await write();
     cluster.fabric.heal('node1', far);
     cluster.restart(far);
