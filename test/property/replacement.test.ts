@@ -180,6 +180,31 @@ describe('replacing members that are out for good', () => {
     );
   });
 
+  it('fills the old one anew once another one was added, however little was copied to that one', () => {
+    const cluster = after({ copies: 2, drives: 1, nodes: 3, mode: 'Block' }, []);
+    bringUp(cluster, 0);
+    cluster.write();
+    const [, old, other] = cluster.nodes as [ModelNode, ModelNode, ModelNode];
+    old.up = false;
+    cluster.cut(old);
+    mend(cluster, true);
+    cluster.write();
+    observe(cluster);
+    control(cluster, true);
+    holdAll(cluster);
+    mend(cluster, true);
+    expect(members(cluster).map(({ state }) => state)).to.deep.equal(['Synced', 'Replacing', 'Syncing']);
+    other.up = false;
+    cluster.cut(other);
+    mend(cluster, true);
+    old.up = true;
+    carryOn(cluster);
+    other.up = true;
+    carryOn(cluster);
+    expectWhole(cluster);
+    expectClean(cluster);
+  });
+
   it('waits with what is missing while nobody uses the volume, unless nothing is heard of its node', () => {
     const cluster = after({ copies: 2, drives: 1, nodes: 3, mode: 'Block' }, []);
     bringUp(cluster, 0);
