@@ -74,6 +74,7 @@ export const PARTITION_KEYS = keysOf<PartitionStatus>()(
   'epoch',
   'stale',
   'missingEpoch',
+  'failed',
   'growToBytes',
   'growableToBytes',
 );

@@ -71,6 +71,8 @@ export interface PartitionStatus {
   readonly stale?: boolean;
   /** The epoch under which its consumer recorded it `Missing`. */
   readonly missingEpoch?: number;
+  /** It was `Faulty` when another one was asked to take its place: it never comes back. */
+  readonly failed?: boolean;
   /** The wish (`spec.expandToBytes`) that `growableToBytes` answers. For any other wish it says nothing. */
   readonly growToBytes?: number;
   /** The largest size that the partition could have in place, as its holder saw it. */

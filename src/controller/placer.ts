@@ -6,7 +6,7 @@ import { partitionUuidFor } from '../api/names.ts';
 import type { MeshStorVolume, PartitionStatus, SectorSize, VolumeSpec } from '../api/volume.ts';
 import { EMPTY_STATUS } from '../api/volume.ts';
 import { deriveStatus, nextGeneration } from '../plan/lifecycle.ts';
-import type { DriveSeen } from '../plan/placement.ts';
+import type { Avoided, DriveSeen } from '../plan/placement.ts';
 import { placeVolume } from '../plan/placement.ts';
 import { PLACED_CONDITION } from '../plan/records.ts';
 import type { Heartbeats } from './heartbeats.ts';
@@ -30,6 +30,9 @@ export interface Part {
   readonly generation: number;
   readonly consumer: string | undefined;
   readonly excludeNodes: readonly string[];
+  /** Only these slots, of a volume that is in use. */
+  readonly slots?: readonly number[];
+  readonly avoid?: readonly Avoided[];
 }
 
 interface PromisedSpace {
@@ -87,6 +90,8 @@ export class Placer {
         sectorSize: spec.sectorSize ?? 'auto',
         ...(part.consumer === undefined ? {} : { consumer: part.consumer }),
         excludeNodes: part.excludeNodes,
+        ...(part.slots === undefined ? {} : { slots: part.slots }),
+        ...(part.avoid === undefined ? {} : { avoid: part.avoid }),
         keep: part.keep.map(({ slot, nodeID, device, serial }) => ({ slot, node: nodeID, device, serial })),
       },
       this.drivesFor(volumeId),
@@ -108,7 +113,9 @@ export class Placer {
       transport: this.transportBetween(member.node, part.consumer ?? ''),
       epoch: 0,
     }));
-    this.#promises.set(volumeId, { partitions, madeAtMs: this.#parts.clock.now() });
+    // Of a volume in use one copy at a time is placed: what was promised for another a moment ago stands.
+    const before = part.slots === undefined ? [] : (this.#promises.get(volumeId)?.partitions ?? []);
+    this.#promises.set(volumeId, { partitions: [...before, ...partitions], madeAtMs: this.#parts.clock.now() });
     return { sectorSize: placement.sectorSize, partitions, notes: placement.notes };
   }
 

@@ -13,7 +13,8 @@ import type { ControllerParts } from './parts.ts';
 import { aboutVolume, isBeingDeleted, isStatusLost, STATUS_LOST_MESSAGE, timestamp } from './parts.ts';
 import type { Part, Placer, PlacementPlan } from './placer.ts';
 import { RefusedNodes } from './refused-nodes.ts';
-import { findGap, isUnborn, membersOfBrokenCopies, silentMembers } from './replacement.ts';
+import { Replacements } from './replacements.ts';
+import { findGap, isUnborn, membersOfBrokenCopies, silentMembers } from './unborn.ts';
 import { UnclaimedVolumes } from './unclaimed-volumes.ts';
 import { markDeleting, withStatusLost, writeNew } from './volume-operations.ts';
 
@@ -34,6 +35,7 @@ export class VolumeReconciler {
   readonly #refused: RefusedNodes;
   readonly #unclaimed: UnclaimedVolumes;
   readonly #expansion: Expansion;
+  readonly #replacements: Replacements;
 
   constructor(parts: ControllerParts, heartbeats: Heartbeats, placer: Placer) {
     this.#parts = parts;
@@ -42,6 +44,7 @@ export class VolumeReconciler {
     this.#refused = new RefusedNodes(parts.clock);
     this.#unclaimed = new UnclaimedVolumes(parts);
     this.#expansion = new Expansion(parts);
+    this.#replacements = new Replacements(parts, heartbeats, placer, this.#refused);
   }
 
   async reconcile(name: string): Promise<ReconcileOutcome> {
@@ -52,7 +55,10 @@ export class VolumeReconciler {
   async #live(name: string): Promise<ReconcileOutcome> {
     const volume = this.#parts.volumes.get(name);
     this.#refused.look(name, volume);
-    if (volume === undefined) return {};
+    if (volume === undefined) {
+      this.#replacements.forget(name);
+      return {};
+    }
     if (isBeingDeleted(volume)) return this.#finishDeletion(volume);
     await this.#ensureFinalizer(volume);
     if (isStatusLost(volume)) return this.#reportStatusLost(volume);
@@ -62,7 +68,8 @@ export class VolumeReconciler {
     if (progress === 'impossible' || progress === 'grown') await this.#expansion.advance(name);
     if (isUnborn(volume)) return this.#completePlacement(volume);
     await this.#derive(name);
-    return {};
+    await this.#releaseGoneHolders(volume);
+    return this.#replacements.look(volume);
   }
 
   // ---------------------------------------------------------------- the end
@@ -95,21 +102,22 @@ export class VolumeReconciler {
     return {};
   }
 
-  /** Removes the entries of holders that will never confirm. Returns how many entries are left. */
+  /** Removes the entries of holders that will never confirm that they are gone. Returns how many entries of the volume are left. */
   async #releaseGoneHolders(volume: MeshStorVolume): Promise<number> {
     const { volumes, events } = this.#parts;
-    const entries = volume.status?.partitions ?? [];
+    const isGoing = (entry: PartitionStatus): boolean => entry.state === 'Deleting';
+    const entries = (volume.status?.partitions ?? []).filter(isGoing);
     const gone = new Set<string>();
     for (const node of new Set(entries.map((entry) => entry.nodeID))) {
       if (await this.#isGone(node)) gone.add(node);
     }
-    if (gone.size === 0) return entries.length;
+    if (gone.size === 0) return volume.status?.partitions.length ?? 0;
     const outcome = { isMine: false };
     const after = await volumes.mutateStatus(volume.metadata.name, (current) => {
       const status = current.status;
       outcome.isMine = false;
-      if (status?.phase !== 'Deleting') return undefined;
-      const partitions = status.partitions.filter((entry) => !gone.has(entry.nodeID));
+      if (status === undefined) return undefined;
+      const partitions = status.partitions.filter((entry) => !isGoing(entry) || !gone.has(entry.nodeID));
       if (partitions.length === status.partitions.length) return undefined;
       outcome.isMine = true;
       return deriveStatus(current, { ...status, partitions });

@@ -84,6 +84,8 @@ export async function actMendStep(acts: MendActs, volumeId: string, who: Who, st
     case 'recordReturning':
       await volumes.mutateStatus(volumeId, (current) => recordReturning(current, who, step.partitionUUID, now()));
       return;
+    case 'disconnect':
+      return kernel.nvmeDisconnect(step.nqn);
     case 'failMember':
       return kernel.setMdMemberState(step.array, step.member, 'faulty');
     case 'removeMember':

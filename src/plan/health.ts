@@ -119,6 +119,10 @@ function messageOf(
       'down',
       entries.filter((entry) => !isFailed(entry) && isDown(entry)),
     ),
+    ...namesOf(
+      'being replaced',
+      entries.filter(({ state }) => state === 'Replacing'),
+    ),
   ];
   return parts.join('; ');
 }

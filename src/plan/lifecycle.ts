@@ -83,8 +83,26 @@ export function derivePhase(volume: MeshStorVolume, status: VolumeStatus): Volum
   return states.includes('Syncing') ? 'Syncing' : 'Synced';
 }
 
-function slotsIn(partitions: readonly PartitionStatus[], states: readonly PartitionState[]): number {
-  return new Set(partitions.filter(({ state }) => states.includes(state)).map(({ slot }) => slot)).size;
+function slotsIn(partitions: readonly PartitionStatus[], isCounted: (entry: PartitionStatus) => boolean): number {
+  return new Set(partitions.filter(isCounted).map(({ slot }) => slot)).size;
+}
+
+const FILLING: ReadonlySet<PartitionState> = new Set(['Syncing', 'Synced']);
+
+/** Members that are out, by what put them out, in slots that nothing fills: one that waits for its replacement counts as before. */
+function countOut(partitions: readonly PartitionStatus[]): { readonly failed: number; readonly down: number } {
+  const filled = new Set(partitions.filter(({ state }) => FILLING.has(state)).map(({ slot }) => slot));
+  const isOpen = ({ slot }: PartitionStatus): boolean => !filled.has(slot);
+  const isFailed = ({ state, failed }: PartitionStatus): boolean =>
+    state === 'Faulty' || (state === 'Replacing' && failed === true);
+  const isDown = (entry: PartitionStatus): boolean =>
+    entry.state === 'Missing' ||
+    entry.state === 'Unknown' ||
+    (entry.state === 'Replacing' && entry.failed !== true && entry.missingEpoch !== undefined);
+  return {
+    failed: slotsIn(partitions, (entry) => isOpen(entry) && isFailed(entry)),
+    down: slotsIn(partitions, (entry) => isOpen(entry) && isDown(entry)),
+  };
 }
 
 /** The generation that no partition of the volume ever had, listed now or before (SPEC §1: no PARTUUID is used twice). */
@@ -95,7 +113,11 @@ export function nextGeneration(status: VolumeStatus): number {
 /** Counters are relative to what the volume should have, never to MD's slots. Detached, nothing is said about the array. */
 export function deriveStatus(volume: MeshStorVolume, status: VolumeStatus): VolumeStatus {
   const total = wantedMembers(volume);
-  const active = Math.min(total, slotsIn(status.partitions, ['Synced']));
+  const active = Math.min(
+    total,
+    slotsIn(status.partitions, ({ state }) => state === 'Synced'),
+  );
+  const out = countOut(status.partitions);
   const isBorn = volume.spec.activatedAt !== undefined;
   const isAttached = status.nodeName !== '';
   return {
@@ -105,8 +127,8 @@ export function deriveStatus(volume: MeshStorVolume, status: VolumeStatus): Volu
     syncPercentage: isAttached ? status.syncPercentage : '',
     totalDevices: total,
     activeDevices: active,
-    failedDevices: slotsIn(status.partitions, ['Faulty']),
-    downDevices: slotsIn(status.partitions, ['Missing', 'Unknown']),
+    failedDevices: out.failed,
+    downDevices: out.down,
     degradedDevices: isBorn && status.phase !== 'Deleting' ? total - active : 0,
     ready: `${active}/${total}`,
     nextGeneration: nextGeneration(status),

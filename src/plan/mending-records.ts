@@ -58,21 +58,40 @@ export function recordLost(
 export function recordStale(volume: MeshStorVolume, who: Who, partitionUUID: string): VolumeStatus | undefined {
   return withEntry(volume, who, partitionUUID, (entry) => {
     if (entry.stale === true) return entry;
-    if (entry.state !== 'Missing' && entry.state !== 'Syncing') {
+    if (entry.state !== 'Missing' && entry.state !== 'Syncing' && entry.state !== 'Replacing') {
       throw refusal(volume, `partition ${partitionUUID} is ${entry.state}, not one that is out`);
     }
     return { ...entry, stale: true };
   });
 }
 
-/** It is about to be added: a source of data only once it is `Synced` again. */
+/** The others of its slot: what they hold is not known from the array's bitmap any more, and one at a time is being added. */
+function outdone(entry: PartitionStatus, now: string): PartitionStatus {
+  if (entry.state === 'Deleting') return entry;
+  return { ...entry, stale: true, ...(entry.state === 'Syncing' ? { state: 'Missing' as const, updatedAt: now } : {}) };
+}
+
+/**
+ * It is about to be added: a source of data only once it is `Synced`. One that never was a member has nothing that the bitmap could
+ * complete; should the copying to it be cut off, it begins anew.
+ */
 export function recordReturning(
   volume: MeshStorVolume,
   who: Who,
   partitionUUID: string,
   now: string,
 ): VolumeStatus | undefined {
-  return withEntry(volume, who, partitionUUID, (entry) =>
-    entry.state === 'Syncing' ? entry : { ...entry, state: 'Syncing', updatedAt: now },
+  const next = withEntry(volume, who, partitionUUID, (entry, status) => {
+    if (entry.state === 'Syncing') return entry;
+    const isFilled = status.partitions.some((other) => other.slot === entry.slot && other.state === 'Synced');
+    if (isFilled) throw refusal(volume, `partition ${partitionUUID} is for slot ${entry.slot}, which has a member`);
+    const isNew = entry.state === 'Created';
+    return { ...entry, state: 'Syncing', updatedAt: now, ...(isNew ? { stale: true } : {}) };
+  });
+  const own = next?.partitions.find((entry) => entry.partitionUUID === partitionUUID);
+  if (next === undefined || own === undefined) return next;
+  const partitions = next.partitions.map((entry) =>
+    entry !== own && entry.slot === own.slot ? outdone(entry, now) : entry,
   );
+  return deriveStatus(volume, { ...next, partitions });
 }

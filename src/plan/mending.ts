@@ -37,13 +37,16 @@ interface ArrayMember {
 }
 
 function membersOf({ status, array }: Serving): readonly ArrayMember[] {
-  return memberEntries(status).flatMap((entry) => {
+  const entries = sortedBy(status.partitions, ({ partitionUUID }) => partitionUUID);
+  return sortedBy(entries, ({ slot }) => slot).flatMap((entry) => {
     const seen = array.members.find(({ partitionUUID }) => partitionUUID === entry.partitionUUID);
     return seen === undefined ? [] : [{ entry, seen }];
   });
 }
 
-const isOut = ({ state }: PartitionStatus): boolean => state === 'Missing' || state === 'Faulty';
+/** Recorded as lost; another one may have been asked to take its place before MD was told. */
+const isOut = ({ state }: PartitionStatus): boolean =>
+  state === 'Missing' || state === 'Faulty' || state === 'Replacing' || state === 'Deleting';
 
 /** Members that MD still uses, and how to get to them. */
 function waysOf(world: ConsumerWorld, found: Serving): readonly Member[] {
@@ -148,6 +151,27 @@ function planLosses(world: MendingWorld, found: Serving, members: readonly Membe
   return removal.length > 0 ? removal : planLoss(world, found, members);
 }
 
+/** Guards and connections of partitions that are members no more. */
+function surplusSteps({ legs, imports }: ConsumerWorld, { status, array }: Serving): readonly MendStep[] {
+  const listed = new Set(memberEntries(status).map(({ partitionUUID }) => partitionUUID));
+  const isLeft = (seen: { readonly partitionUUID: string; readonly epoch: number }): boolean =>
+    seen.epoch === status.attachmentEpoch &&
+    !listed.has(seen.partitionUUID) &&
+    !array.members.some(({ partitionUUID }) => partitionUUID === seen.partitionUUID);
+  const guards = sortedBy(
+    legs.filter((leg) => leg.kind !== 'linear' && isLeft(leg)),
+    ({ name }) => name,
+  );
+  const nqns = sortedBy(
+    imports.filter((seen) => isLeft(seen)).map(({ nqn }) => nqn),
+    (nqn) => nqn,
+  );
+  return [
+    ...guards.map(({ name }): MendStep => ({ kind: 'removeLeg', name })),
+    ...nqns.map((nqn): MendStep => ({ kind: 'disconnect', nqn })),
+  ];
+}
+
 /** `done` for whatever is not this node's to mend. */
 export function planMending(world: MendingWorld): Plan<MendStep> {
   const found = serving(world);
@@ -161,5 +185,6 @@ export function planMending(world: MendingWorld): Plan<MendStep> {
   if (isAnotherStuck(world, found, undefined)) return wait('a guard of the array holds I/O back');
   if (droppedMembers(world).length > 0) return wait('what MD has dropped is not on record yet');
   if (array.syncAction === 'frozen') return { kind: 'steps', steps: [{ kind: 'thawArray', array: array.name }] };
-  return stepsOrNothing(flagSteps(world, status, array)) ?? planReturn(world, status, array);
+  const last = stepsOrNothing(flagSteps(world, status, array)) ?? stepsOrNothing(surplusSteps(world, found));
+  return last ?? planReturn(world, status, array);
 }

@@ -44,6 +44,15 @@ export interface PlacementShape {
   /** The node that will use the volume, when it is known. */
   readonly consumer?: string;
   readonly excludeNodes?: readonly string[];
+  /** What is left out besides, and why. */
+  readonly avoid?: readonly Avoided[];
+}
+
+/** A node, or one drive of it. */
+export interface Avoided {
+  readonly node: string;
+  readonly serial?: string;
+  readonly reason: string;
 }
 
 export interface PlacementRequest extends PlacementShape {
@@ -52,6 +61,8 @@ export interface PlacementRequest extends PlacementShape {
   readonly partitionBytes: number;
   /** Members that are placed already and stay: only the other slots are placed. The volume's sector size is then given. */
   readonly keep?: readonly Member[];
+  /** Only these of the slots that are not kept. Default: all of them. */
+  readonly slots?: readonly number[];
 }
 
 export interface Rejected {
@@ -133,13 +144,19 @@ function siblingReasons(fit: readonly DriveSeen[]): readonly string[] {
 function judgeNode(view: NodeView, search: Search, takenSerials: ReadonlySet<string>): Verdict {
   const { shape, sectorSize, partitionBytes, drivesNeeded } = search;
   if (shape.excludeNodes?.includes(view.node) === true) return { ok: false, reason: 'excluded by the request' };
+  const avoided = (shape.avoid ?? []).filter(({ node }) => node === view.node);
+  const whole = avoided.find(({ serial }) => serial === undefined);
+  if (whole !== undefined) return { ok: false, reason: whole.reason };
   if (view.drives.some(({ schedulable }) => !schedulable))
     return { ok: false, reason: 'cordoned: it takes no new storage' };
   const reasons: string[] = [];
   const fit: DriveSeen[] = [];
   for (const drive of view.drives) {
     const isTaken = takenSerials.has(drive.serial);
-    const reason = isTaken ? 'has a member of this volume already' : driveReason(drive, sectorSize, partitionBytes);
+    const reason = isTaken
+      ? 'has a member of this volume already'
+      : (avoided.find(({ serial }) => serial === drive.serial)?.reason ??
+        driveReason(drive, sectorSize, partitionBytes));
     if (reason === undefined) fit.push(drive);
     else reasons.push(`${drive.device}: ${reason}`);
   }
@@ -224,7 +241,8 @@ interface CopyToPlace {
 function copiesToPlace(request: PlacementRequest): readonly CopyToPlace[] {
   const keep = request.keep ?? [];
   return Array.from({ length: request.numberOfCopies }, (_, copy) => slotsOfCopy(request, copy)).flatMap((all) => {
-    const slots = all.filter((slot) => !keep.some((member) => member.slot === slot));
+    const isMeant = (slot: number): boolean => request.slots?.includes(slot) !== false;
+    const slots = all.filter((slot) => isMeant(slot) && !keep.some((member) => member.slot === slot));
     const onNode = keep.find((member) => all.includes(member.slot))?.node;
     if (slots.length === 0) return [];
     return [onNode === undefined ? { slots } : { slots, onNode }];

@@ -1,17 +1,55 @@
-/** The way back into the array of a member that is out (SPEC §7.2, §7.8, §8). Every guard of the array has its path by now. */
-import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
+/**
+ * The way into the array of a member that is out, or that takes the place of one (SPEC §7.2, §7.8, §8). Every guard of the array has its
+ * path by now. Of those that stand for one slot, one comes in: who can come back by the bitmap, else the youngest. It is in the array
+ * from then on, and what the bitmap says is about it alone: MD forgets as it copies what the others lack, too, so that each of them comes
+ * back, if ever, only wiped.
+ */
+import type { MeshStorVolume, PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { Member } from './connections.ts';
 import { stepsOf, waitsOf, wayOf } from './connections.ts';
 import type { MendStep } from './steps.ts';
-import { describeMember, mdSlotOf, memberEntries, wait } from './view.ts';
+import { describeMember, mdSlotOf, memberEntries, sortedBy, wait } from './view.ts';
 import type { ArraySeen, ConsumerWorld, LegSeen, MendingWorld, Plan } from './world.ts';
 
-/** Members that belong into the array and are not in it. A `Faulty` one does not come back: another one takes its place. */
-function absent(status: VolumeStatus, array: ArraySeen): readonly PartitionStatus[] {
-  return memberEntries(status).filter(
-    ({ state, partitionUUID }) =>
-      (state === 'Missing' || state === 'Syncing') &&
-      !array.members.some((member) => member.partitionUUID === partitionUUID),
+/** `Faulty` is not among them: another one takes its place. */
+const ABSENT: ReadonlySet<PartitionState> = new Set(['Missing', 'Syncing', 'Created']);
+
+/** Its place was given up. It comes back by the bitmap as long as no other one has its place, or when there is no other one. */
+function mayReturn(entry: PartitionStatus, mates: readonly PartitionStatus[]): boolean {
+  if (entry.failed === true) return false;
+  return entry.stale !== true || mates.every(({ state }) => state === 'Replacing');
+}
+
+/** Smaller comes first. */
+const preference = (entry: PartitionStatus): number =>
+  (entry.state === 'Created' || entry.stale === true ? 1_000_000 : 0) - entry.generation;
+
+/** Who may fill a slot of the array, in that order; nobody while a member of it is in the array, or holds every write. */
+function candidatesFor(
+  volume: MeshStorVolume,
+  mates: readonly PartitionStatus[],
+  array: ArraySeen,
+): readonly PartitionStatus[] {
+  const isThere = ({ partitionUUID }: PartitionStatus): boolean =>
+    array.members.some((member) => member.partitionUUID === partitionUUID);
+  if (mates.some((entry) => entry.state === 'Synced' || isThere(entry))) return [];
+  const able = mates.filter((entry) => {
+    if (entry.state === 'Replacing') return mayReturn(entry, mates);
+    return ABSENT.has(entry.state) && (entry.state !== 'Created' || volume.spec.activatedAt !== undefined);
+  });
+  return sortedBy(able, preference);
+}
+
+/** Members that belong into the array and are not in it, slot by slot, the one that is preferred first. */
+function absent({ volume }: ConsumerWorld, status: VolumeStatus, array: ArraySeen): readonly PartitionStatus[] {
+  const entries = memberEntries(status);
+  const slots = [...new Set(entries.map(({ slot }) => slot))];
+  return slots.flatMap((slot) =>
+    candidatesFor(
+      volume,
+      entries.filter((entry) => entry.slot === slot),
+      array,
+    ),
   );
 }
 
@@ -59,9 +97,10 @@ function joinSteps(
 ): readonly MendStep[] {
   const { partitionUUID } = entry;
   const { attachmentEpoch: epoch, attachmentID } = status;
+  const isWiped = entry.stale === true || entry.state === 'Created';
   return [
-    ...(entry.state === 'Missing' ? [{ kind: 'recordReturning' as const, partitionUUID }] : []),
-    ...(entry.stale === true ? [{ kind: 'wipeSuperblocks' as const, legs: [leg.path] }] : []),
+    ...(entry.state === 'Syncing' ? [] : [{ kind: 'recordReturning' as const, partitionUUID }]),
+    ...(isWiped ? [{ kind: 'wipeSuperblocks' as const, legs: [leg.path] }] : []),
     // The members that were there at the start have theirs.
     { kind: 'writeStamps', legs: [leg.path], volumeUUID: volume.spec.volumeUUID, epoch, attachmentID },
     { kind: 'addMember', partitionUUID, array: array.path, leg: leg.path },
@@ -69,7 +108,7 @@ function joinSteps(
 }
 
 export function planReturn(world: MendingWorld, status: VolumeStatus, array: ArraySeen): Plan<MendStep> {
-  const out = absent(status, array);
+  const out = absent(world, status, array);
   if (out.length === 0) return { kind: 'done' };
   const doubtful = out.find((entry) => mustBeWiped(world, status, entry));
   if (doubtful !== undefined) {

@@ -232,8 +232,10 @@ export type MendStep =
     }
   /** A member that is out comes back only wiped. */
   | { readonly kind: 'recordStale'; readonly partitionUUID: string }
-  /** Before it is added: `Missing` becomes `Syncing`. */
+  /** Before it is added: it becomes `Syncing`, and the others that stand for its slot come back, if ever, only wiped. */
   | { readonly kind: 'recordReturning'; readonly partitionUUID: string }
+  /** From a partition that is a member no more. */
+  | { readonly kind: 'disconnect'; readonly nqn: string }
   | { readonly kind: 'failMember' | 'removeMember'; readonly array: string; readonly member: string }
   /** By the bitmap if it still has the array's superblock, else in full. */
   | { readonly kind: 'addMember'; readonly partitionUUID: string; readonly array: string; readonly leg: string };

@@ -67,8 +67,11 @@ function copiesOf(
   entries: readonly PartitionStatus[],
 ): readonly (readonly PartitionStatus[])[] {
   const { numberOfCopies, drivesPerCopy } = volume.spec;
+  // Who stands in for one that is being replaced was never whole: with its first `Synced` the old one goes.
+  const isNewcomer = ({ slot, generation }: PartitionStatus): boolean =>
+    entries.some((other) => other.state === 'Replacing' && other.slot === slot && other.generation < generation);
   const isUsable = (entry: PartitionStatus): boolean =>
-    entry.state === 'Synced' || isLegalTransition(entry.state, 'Synced', 'person');
+    entry.state === 'Synced' || (isLegalTransition(entry.state, 'Synced', 'person') && !isNewcomer(entry));
   return Array.from({ length: numberOfCopies }, (_, copy) =>
     entries.filter((entry) => copyOf(entry.slot, numberOfCopies) === copy && isUsable(entry)),
   ).filter((copy) => emptyColumns(volume, copy).length === 0 && copy.length === drivesPerCopy);
@@ -143,7 +146,7 @@ export function takeOver(volume: MeshStorVolume, wish: TakeoverWish, now: string
 }
 
 function asTruth(entry: PartitionStatus, now: string): PartitionStatus {
-  const { stale: _stale, missingEpoch: _missingEpoch, ...rest } = entry;
+  const { stale: _stale, missingEpoch: _missingEpoch, failed: _failed, ...rest } = entry;
   return { ...rest, state: 'Synced', updatedAt: now };
 }
 

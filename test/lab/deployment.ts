@@ -180,6 +180,7 @@ export interface ApiObject {
       readonly nodeID: string;
       readonly state: string;
       readonly partitionUUID: string;
+      readonly serial?: string;
     }[];
     readonly conditions?: readonly {
       readonly type: string;

@@ -49,6 +49,8 @@ export interface InProcessOptions {
   readonly rests?: Rests;
   readonly drivesPerNode?: number;
   readonly preflight?: Preflight;
+  /** The controller's time that nobody sets. */
+  readonly monotonicMs?: () => number;
   /** Default: nobody has anything open. */
   readonly findOpeners?: (node: string, devNumber: string) => Promise<readonly string[]>;
   /** What each role counts into. */
@@ -78,6 +80,7 @@ export class InProcessCluster {
       events: this.events,
       claimed: new FakeClaimedVolumes(),
       clock: systemClock,
+      ...(options.monotonicMs === undefined ? {} : { monotonicMs: options.monotonicMs }),
       log,
       newQueue: (work) =>
         new WorkQueue({ reconciler: { reconcile: (name) => work.reconcile(name) }, name: 'volumes', log }),

@@ -18,6 +18,8 @@ export type { Shape } from './model-volume.ts';
 export { NOW, VOLUME_UUID } from './model-volume.ts';
 
 export const STAGING = '/var/lib/kubelet/staging';
+/** Drives of each node beyond those that a copy takes. */
+export const SPARE_DRIVES = 3;
 export const TARGET = '/var/lib/kubelet/pods/a/mount';
 
 export class ModelCluster {
@@ -280,7 +282,7 @@ export class ModelCluster {
     const members = array.members.map((member) => ({
       partitionUUID: member.partitionUUID,
       epoch: member.epoch,
-      device: `dm-${this.entry(member.partitionUUID)?.slot ?? 99}`,
+      device: deviceOf(member.partitionUUID),
       slot: this.entry(member.partitionUUID)?.slot ?? 0,
       inSync: !member.faulty && member.recovering !== true,
       faulty: member.faulty,
@@ -313,7 +315,7 @@ export class ModelCluster {
 
   holderWorld(node: ModelNode): HolderWorld {
     const sizes = [...node.partitions.values()].map(({ sizeBytes }) => sizeBytes);
-    const drives = Array.from({ length: this.shape.drives }, (_, index) => ({
+    const drives = Array.from({ length: this.shape.drives + SPARE_DRIVES }, (_, index) => ({
       diskPath: `/dev/nvme${index}n1`,
       device: `nvme${index}n1`,
       serial: `${node.name}-${index}`,
@@ -375,5 +377,8 @@ export class ModelCluster {
     return { ...this.volume, status: { ...this.status, partitions: this.#ordered(this.status.partitions) } };
   }
 }
+
+/** Of the leg of a member, as MD names it. */
+export const deviceOf = (partitionUUID: string): string => `dm-${partitionUUID}`;
 
 export const pathOf = (partitionUUID: string): string => `/dev/part-${partitionUUID}`;

@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import type { Shape } from './model-cluster.ts';
 import { ModelCluster } from './model-cluster.ts';
+import { control } from './model-control.ts';
 import type { Life } from './model-run.ts';
 import {
   checkData,
@@ -23,6 +24,7 @@ export type Op =
   | { readonly op: 'attach' | 'down' | 'up' | 'drop'; readonly node: number }
   | { readonly op: 'power'; readonly node: number; readonly torn: boolean }
   | { readonly op: 'cut'; readonly node: number }
+  | { readonly op: 'control'; readonly late: boolean }
   | { readonly op: 'mend'; readonly steps: number; readonly late: boolean };
 
 export const shapes: fc.Arbitrary<Shape> = fc
@@ -78,6 +80,13 @@ export const mendingHistories: fc.Arbitrary<readonly Op[]> = fc.array(
   { maxLength: 40 },
 );
 
+const controlled = fc.record({ op: fc.constant('control' as const), late: fc.boolean() });
+/** With members that are replaced besides. */
+export const replacingHistories: fc.Arbitrary<readonly Op[]> = fc.array(
+  fc.oneof(killed, plain, placed, power, cut, mending, mending, controlled, controlled),
+  { maxLength: 40 },
+);
+
 export function lifeOf(steps: number, half: boolean): Life {
   return { stepsLeft: steps, half };
 }
@@ -104,6 +113,9 @@ export function run(cluster: ModelCluster, op: Op): void {
       cluster.cut(nodeOf(op.node));
       return;
     }
+    case 'control':
+      control(cluster, op.late);
+      return;
     case 'mend':
       mend(cluster, op.late, lifeOf(op.steps, false));
       return;

@@ -2,9 +2,9 @@
 import { recordLost, recordReturning, recordStale } from '../../src/plan/mending-records.ts';
 import type { MendStep } from '../../src/plan/steps.ts';
 import type { ModelArray, ModelCluster, ModelNode } from './model-cluster.ts';
-import { NOW } from './model-cluster.ts';
+import { NOW, deviceOf } from './model-cluster.ts';
 import { must, record, whoOf } from './model-rules.ts';
-import { applyStageStep } from './model-steps.ts';
+import { applyStageStep, applyUnstageStep } from './model-steps.ts';
 
 function runningArray(node: ModelNode): ModelArray {
   const { array } = node;
@@ -22,14 +22,14 @@ function isStuck(node: ModelNode, array: ModelArray, except: string): boolean {
 }
 
 function memberOf(cluster: ModelCluster, array: ModelArray, device: string): ModelArray['members'][number] {
-  const found = array.members.find(({ partitionUUID }) => `dm-${cluster.entry(partitionUUID)?.slot ?? 99}` === device);
+  const found = array.members.find(({ partitionUUID }) => deviceOf(partitionUUID) === device);
   must(found !== undefined, 'a member that is told something is in the array');
   return found;
 }
 
 function isOut(cluster: ModelCluster, partitionUUID: string): boolean {
   const state = cluster.entry(partitionUUID)?.state;
-  return state === 'Missing' || state === 'Faulty';
+  return state === 'Missing' || state === 'Faulty' || state === 'Replacing' || state === 'Deleting';
 }
 
 /** MD drops it: the others' superblocks say so from now on. */
@@ -72,11 +72,22 @@ function addMember(cluster: ModelCluster, node: ModelNode, path: string): void {
     'a member is recorded Syncing, and granted, before it is added',
   );
   must(!isStuck(node, array, partitionUUID), 'MD is told nothing while a guard holds I/O back');
+  const others = array.members.flatMap((member) => cluster.entry(member.partitionUUID) ?? []);
+  must(!others.some(({ slot }) => slot === entry.slot), 'no spare is ever left in an array');
+  const isNext = Array.from({ length: entry.slot }, (_, slot) => slot).every((slot) =>
+    others.some((other) => other.slot === slot),
+  );
+  must(cluster.shape.drives === 1 || isNext, 'in RAID10 a member is added when the slots below its own are filled');
   const partition = cluster.mustPartition(partitionUUID);
   const isByBitmap = partition.birth === cluster.births;
   must(!isByBitmap || entry.stale !== true, 'a stale member comes back only wiped');
   must(!isByBitmap || partition.shaky !== true, 'a member whose drive may have lost writes comes back only wiped');
+  must(!isByBitmap || partition.forgotten !== true, 'the bitmap is about the last one of a slot that was copied to');
   partition.birth = cluster.births;
+  for (const mate of cluster.status.partitions.filter(({ slot }) => slot === entry.slot)) {
+    const held = cluster.partition(mate.partitionUUID);
+    if (held !== undefined) held.forgotten = mate !== entry;
+  }
   array.members = [...array.members, { partitionUUID, epoch, writeMostly: false, faulty: false, recovering: true }];
 }
 
@@ -122,6 +133,9 @@ export function applyMendStep(cluster: ModelCluster, node: ModelNode, step: Mend
       addMember(cluster, node, step.leg);
       return;
     }
+    case 'disconnect':
+      applyUnstageStep(cluster, node, step);
+      return;
     default: {
       applyStageStep(cluster, node, step);
     }

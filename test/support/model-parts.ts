@@ -18,6 +18,8 @@ export interface ModelPartition {
   lost?: boolean;
   /** Its drive has writes in its cache that no clean stop has flushed. */
   unflushed?: boolean;
+  /** Another one of its slot was copied to: the bitmap of the array says nothing of what this one lacks. */
+  forgotten?: boolean;
   /** Its node rebooted with such writes: what it holds equals no other member for certain. */
   shaky?: boolean;
 }

@@ -9,6 +9,7 @@ import { planPublish, planUnpublish } from '../../src/plan/publishing.ts';
 import { recordObserved } from '../../src/plan/records.ts';
 import { planStage } from '../../src/plan/staging.ts';
 import { planUnstage } from '../../src/plan/teardown.ts';
+import type { MendStep } from '../../src/plan/steps.ts';
 import type { Plan, StagingWanted } from '../../src/plan/world.ts';
 import type { ModelCluster, ModelNode } from './model-cluster.ts';
 import { NOW, STAGING, TARGET } from './model-cluster.ts';
@@ -73,12 +74,13 @@ export function planTwice<S>(cluster: ModelCluster, plan: () => Plan<S>): Plan<S
   return first;
 }
 
-/** Carries out a plan; false when it had no steps. */
+/** Carries out a plan; false when it had no steps. `away`: gets the members that could not be reached. */
 function act<S extends { readonly kind: string }>(
   cluster: ModelCluster,
   life: Life,
   plan: Plan<S>,
   apply: (step: S, half: boolean) => void,
+  away?: Set<string>,
 ): boolean {
   if (plan.kind !== 'steps') return false;
   const failed = new Set<string>();
@@ -93,6 +95,7 @@ function act<S extends { readonly kind: string }>(
     } catch (error) {
       if (!(error instanceof Away)) throw error;
       failed.add(member);
+      away?.add(member);
     }
     checkData(cluster);
     checkSizes(cluster);
@@ -206,20 +209,24 @@ export function stage(cluster: ModelCluster, life: Life = forever()): Plan<unkno
 export function mend(cluster: ModelCluster, late: boolean, life: Life = forever()): Plan<unknown> {
   const node = cluster.consumer;
   if (node === undefined || !node.up) return { kind: 'wait', reason: 'no consumer' };
+  // Who was tried in vain rests.
+  const away = new Set<string>();
   const plan = (): ReturnType<typeof planMending> =>
     planTwice(cluster, () => {
       const world = cluster.consumerWorld(node, false);
       const lostMs = Object.fromEntries(
         membersWithoutPath(world).map(({ partitionUUID }) => [partitionUUID, late ? 60_000 : 0]),
       );
-      return planMending({ ...world, lostMs, dropGraceMs: 1000, failing: [], resting: [] });
+      return planMending({ ...world, lostMs, dropGraceMs: 1000, failing: [], resting: [...away] });
     });
   alive(() => {
-    tillNothing(() =>
-      act(cluster, life, plan(), (step) => {
+    tillNothing(() => {
+      const before = away.size;
+      const apply = (step: MendStep): void => {
         applyMendStep(cluster, node, step);
-      }),
-    );
+      };
+      return act(cluster, life, plan(), apply, away) || away.size > before;
+    });
   });
   return plan();
 }

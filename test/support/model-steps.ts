@@ -12,7 +12,7 @@ import type { Birth } from '../../src/plan/records.ts';
 import type { StageStep, UnstageStep } from '../../src/plan/steps.ts';
 import type { ModelCluster, ModelNode } from './model-cluster.ts';
 import { applyGrowStep, fitsOver } from './model-growth.ts';
-import { NOW } from './model-cluster.ts';
+import { NOW, deviceOf } from './model-cluster.ts';
 import { Away, must, record, removeLeg, whoOf } from './model-rules.ts';
 
 function connect(cluster: ModelCluster, node: ModelNode, step: Extract<StageStep, { kind: 'connect' }>): void {
@@ -300,9 +300,7 @@ export function applyStageStep(cluster: ModelCluster, node: ModelNode, step: Sta
       return;
     }
     case 'setWriteMostly': {
-      const member = node.array?.members.find(
-        ({ partitionUUID }) => `dm-${cluster.entry(partitionUUID)?.slot ?? 99}` === step.member,
-      );
+      const member = node.array?.members.find(({ partitionUUID }) => deviceOf(partitionUUID) === step.member);
       if (member !== undefined) member.writeMostly = step.value;
       return;
     }

@@ -8,6 +8,7 @@ import { driverHeal } from './driver-heal.ts';
 import { driverIdle } from './driver-idle.ts';
 import { driverLife } from './driver-life.ts';
 import { driverPause } from './driver-pause.ts';
+import { driverReplace } from './driver-replace.ts';
 import { driverReturn } from './driver-return.ts';
 import { driverTakeover } from './driver-takeover.ts';
 import { image } from './image.ts';
@@ -26,6 +27,7 @@ export const SCENARIOS: readonly Scenario[] = [
   driverDrives,
   driverReturn,
   driverHeal,
+  driverReplace,
   driverTakeover,
 ];
 
