@@ -13,8 +13,8 @@ export function whyNever(transition: string): string | undefined {
   if (PARTITION_TRANSITIONS.some((row) => row.from === from && row.to === to && row.by === 'person')) {
     return 'a person makes it: meshstor takeover';
   }
-  if (from === 'Spare' || to === 'Spare') return 'spares come with replacements';
-  if (from === 'Replacing' || to === 'Replacing') return 'replacements are not built';
+  if (from === 'Spare' || to === 'Spare') return 'nobody uses spares';
+  if (from === 'Replacing' || to === 'Replacing') return 'replacements are not simulated';
   if (from === 'Unknown' || to === 'Unknown') return 'the controller does not record that a node is gone';
   if (transition === 'Created>Syncing') return 'an empty slot is filled by a replacement only';
   if (transition === 'Faulty>Syncing') return 'a drive that failed is replaced, not taken back';

@@ -139,7 +139,7 @@ export class Wellness {
   }
 
   /**
-   * What the driver does not mend yet, and nothing else: a member whose drive failed (`Faulty`) waits for its replacement, one whose
+   * What is not mended here, where nobody replaces, and nothing else: a member whose drive failed (`Faulty`) stays, one whose
    * node is gone for ever too, and in RAID10 one that is back waits for the slots below it.
    */
   #mayStayOut(entry: PartitionStatus): boolean {
