@@ -5,7 +5,8 @@ import type { MeshStorVolume, PartitionState, VolumeStatus } from '../api/volume
 import { isOutOfService } from '../api/out-of-service.ts';
 import { EMPTY_STATUS } from '../api/volume.ts';
 import { deriveStatus } from '../plan/lifecycle.ts';
-import { isBeingDeleted, isStatusLost, isWitnessBehind, noSuchVolume, STATUS_LOST_MESSAGE } from './parts.ts';
+import { isBeingDeleted, isStatusLost, noSuchVolume, STATUS_LOST_MESSAGE } from './parts.ts';
+import { isWitnessBehind } from '../plan/view.ts';
 
 export interface AttachmentWanted {
   readonly nodeName: string;

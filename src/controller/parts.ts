@@ -1,5 +1,4 @@
 /** What the controller role is made of: stores, time, chance. All of it handed in. */
-import { findCondition } from '../api/conditions.ts';
 import { DomainError } from '../api/errors.ts';
 import type { MeshStorNodeDevice } from '../api/node-device.ts';
 import type { ClaimedVolumes, EventRecorder, NodeStore, ObjectStore } from '../api/object.ts';
@@ -43,11 +42,6 @@ export function isBeingDeleted(volume: MeshStorVolume): boolean {
 export function isStatusLost(volume: MeshStorVolume): boolean {
   if (volume.spec.activatedAt === undefined || volume.status?.phase === 'Deleting') return false;
   return volume.status === undefined || volume.status.partitions.length === 0;
-}
-
-/** A node found the API older than the disks (SPEC §7.11). */
-export function isWitnessBehind(volume: MeshStorVolume): boolean {
-  return findCondition(volume.status?.conditions ?? [], 'WitnessBehind')?.status === 'True';
 }
 
 export const STATUS_LOST_MESSAGE =

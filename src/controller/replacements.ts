@@ -14,7 +14,8 @@ import { isOutCounted, openCopies, recordReplacement, recordSurplus, surplusMemb
 import type { Heartbeats } from './heartbeats.ts';
 import { HEARTBEAT_LIMIT_MS } from './heartbeats.ts';
 import type { ControllerParts } from './parts.ts';
-import { aboutVolume, isBeingDeleted, isWitnessBehind, timestamp } from './parts.ts';
+import { isWitnessBehind } from '../plan/view.ts';
+import { aboutVolume, isBeingDeleted, timestamp } from './parts.ts';
 import type { Placer, PlacementPlan } from './placer.ts';
 import type { RefusedNodes } from './refused-nodes.ts';
 

@@ -12,7 +12,7 @@ import { findOwnEntry, finish, requireOwnEntry, withEntries } from './recording.
 import type { StartRecord } from './steps.ts';
 import type { Who } from './owner.ts';
 import { refusal, requireOwner, requireStatus } from './owner.ts';
-import { columnOfEntry, emptyColumns, memberEntries } from './view.ts';
+import { columnOfEntry, emptyColumns, isWitnessBehind, memberEntries } from './view.ts';
 
 /** Condition that says why a partition could not be made; gone when it is placed again. */
 export const PLACED_CONDITION = 'Placed';
@@ -174,6 +174,8 @@ export function recordStart(
 ): VolumeStatus | undefined {
   const status = requireOwner(volume, who);
   if (status.phase === 'Deleting') throw refusal(volume, 'it is being deleted');
+  if (isWitnessBehind(volume))
+    throw refusal(volume, 'WitnessBehind: one of its nodes says that it is older than the disks');
   const listed = new Set(status.partitions.map(({ partitionUUID }) => partitionUUID));
   const unknown = [...record.synced, ...record.syncing].find((partitionUUID) => !listed.has(partitionUUID));
   if (unknown !== undefined) throw refusal(volume, `partition ${unknown} of the array is listed no more`);

@@ -5,7 +5,7 @@ import { planBirth } from './birth.ts';
 import { stepsOf, waitsOf } from './connections.ts';
 import { brokenMembers, flagSteps, planAssembly, planStart } from './start.ts';
 import type { StageStep } from './steps.ts';
-import { fencedReason, notConsumerReason, refuse, sortedBy, wait, refuseBehind } from './view.ts';
+import { fencedReason, isWitnessBehind, notConsumerReason, refuse, sortedBy, wait, refuseBehind } from './view.ts';
 import type { ArraySeen, ConsumerWorld, LegSeen, MountSeen, Plan, StagingWanted } from './world.ts';
 
 const MOUNT_OPTIONS: Readonly<Record<FsType, readonly string[]>> = {
@@ -161,6 +161,14 @@ export function planStage(world: ConsumerWorld, wanted: StagingWanted): Plan<Sta
     if (old.length > 0) return { kind: 'steps', steps: old.map(({ name }) => ({ kind: 'removeLeg', name })) };
   }
   if (spec.activatedAt === undefined) return planBirth(world, status);
+  // The member that knows better is not among those that could be reached here, or it would have been seen above.
+  if ((array === undefined || array.isReadOnly) && isWitnessBehind(world.volume)) {
+    const { name } = world.volume.metadata;
+    return refuse(
+      'precondition',
+      `volume ${name}: WitnessBehind: one of its nodes says that it is older than the disks`,
+    );
+  }
   if (array === undefined) return planAssembly(world, status);
   if (NOT_RUNNING.has(array.arrayState)) return { kind: 'steps', steps: [{ kind: 'stopArray', array: array.name }] };
   if (array.isReadOnly) return planStart(world, status, array);

@@ -8,7 +8,7 @@ import { copyOf } from '../api/layout.ts';
 import type { MeshStorVolume, PartitionState, PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import { isLegalTransition } from './lifecycle.ts';
 import { finish, withEntries } from './recording.ts';
-import { describeMember, emptyColumns, memberEntries } from './view.ts';
+import { describeMember, emptyColumns, isWitnessBehind, memberEntries } from './view.ts';
 
 /** `True` from a takeover on: what had been acknowledged may be missing. Stays, so that nobody wonders later. */
 export const TAKEN_OVER_CONDITION = 'TakenOver';
@@ -38,6 +38,8 @@ function requireUnused(volume: MeshStorVolume): VolumeStatus {
   if (status === undefined) throw refuse(volume, 'its status is gone: restore the object first');
   if (status.phase === 'Deleting') throw refuse(volume, 'it is being deleted');
   if (spec.activatedAt === undefined) throw refuse(volume, 'nothing was ever written to it');
+  if (isWitnessBehind(volume))
+    throw refuse(volume, 'WitnessBehind: its object is older than its disks, restore its status');
   const { nodeName, mdState } = status;
   if (nodeName !== '' && mdState !== '' && mdState !== 'missing') {
     throw refuse(

@@ -1,4 +1,5 @@
 /** What several planners ask of a world, and the shapes of their answers. */
+import { findCondition } from '../api/conditions.ts';
 import type { GptState } from '../api/kernel.ts';
 import { isSameDrive } from '../api/node-device.ts';
 import type { MeshStorVolume, PartitionStatus, VolumeStatus } from '../api/volume.ts';
@@ -110,6 +111,11 @@ function tracesOf(world: Traces): readonly Trace[] {
       epoch === undefined ? [] : [{ what: `member ${device} of array ${world.array?.name ?? ''}`, epoch }],
     ),
   ];
+}
+
+/** Some node has told that the object is older than the disks (SPEC §7.11). */
+export function isWitnessBehind({ status }: MeshStorVolume): boolean {
+  return findCondition(status?.conditions ?? [], 'WitnessBehind')?.status === 'True';
 }
 
 /** What shows that the CR is older than the kernel or the disks (SPEC §7.11); undefined when nothing does. */

@@ -167,6 +167,18 @@ describe('records of a consumer', () => {
     refused(() => recordStart(made.volume, who, { ...none, synced: [], missing: [p0, p1] }, LATER), /column/);
   });
 
+  it('refuse a start once a node has said that the object is older than the disks', () => {
+    const made = cluster(['Synced', 'Synced']);
+    const [first, second] = uuids(made);
+    const record = { synced: [first, second], syncing: [], missing: [], missingAreStale: true };
+    const who = whoOf(made, made.node('node-0'));
+    const told = { type: 'WitnessBehind', reason: 'WitnessBehind', message: '', lastTransitionTime: NOW };
+    made.status = { ...made.status, conditions: [{ ...told, status: 'False' }] };
+    expect(recordStart(made.volume, who, record, NOW)).to.not.equal(undefined);
+    made.status = { ...made.status, conditions: [{ ...told, status: 'True' }] };
+    refused(() => recordStart(made.volume, who, record, NOW), /WitnessBehind/);
+  });
+
   it('do not write flips between active and clean', () => {
     const made = cluster(['Synced', 'Synced']);
     const who = whoOf(made, made.node('node-0'));
