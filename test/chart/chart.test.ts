@@ -37,7 +37,7 @@ function refusal(...args: readonly string[]): string {
   return stderr;
 }
 
-/** What the program makes of a container's arguments and environment. */
+/** What the program makes of a container's arguments and environment; where the host's root is mounted there is none here. */
 async function started(args: readonly string[], env: Readonly<Record<string, string>>) {
   const seen: { node?: NodeOptions; controller?: ControllerOptions } = {};
   const said: string[] = [];
@@ -48,7 +48,12 @@ async function started(args: readonly string[], env: Readonly<Record<string, str
     runTakeover: () => Promise.resolve(1),
   };
   const io = { env, stdout: () => undefined, stderr: (text: string) => void said.push(text) };
-  const code = await runCli(args, handlers, '0.0.0', io);
+  const code = await runCli(
+    args.map((arg) => (arg === '--host-root=/host' ? '--host-root=/' : arg)),
+    handlers,
+    '0.0.0',
+    io,
+  );
   expect(code, said.join('')).to.equal(0);
   return seen;
 }
@@ -104,7 +109,8 @@ describe('the chart', () => {
       expect((await started(whole.args, pod)).controller?.unclaimedAfterMinutes).to.equal(1440);
       const node = containerOf(named(chart, 'DaemonSet', 'release-meshstor-node'), 'meshstor');
       const { node: nodeOptions } = await started(node.args, { NODE_NAME: 'worker-1' });
-      expect(nodeOptions).to.include({ nodeName: 'worker-1', initializeBlank: false, hostRoot: '/host' });
+      expect(nodeOptions).to.include({ nodeName: 'worker-1', initializeBlank: false });
+      expect(node.args).to.include('--host-root=/host');
       expect(nodeOptions?.driveSelectors).to.deep.equal([]);
     });
 

@@ -216,7 +216,7 @@ describe('the chart on a real API server', () => {
           async () => node1.put(`${path}/status`, await withStatus({ partitions: [others[0]] })),
           /removes no partition but its own/,
         ],
-        [async () => node1.put(path, await withSpec({ capacityBytes: 2147483648 })), /nothing in the spec/],
+        [async () => node1.put(path, await withSpec({ memberMissingTimeout: 60 })), /nothing in the spec/],
         [async () => node2.put(path, await withSpec({ formattedAt: '2026-01-01T00:00:00Z' })), /nothing in the spec/],
         [async () => node1.patch(path, { metadata: { finalizers: null } }), /forbidden|changes no labels/i],
         [async () => node2.create(DEVICES, device('node1', 'node1-other')), /its own drives alone/],
