@@ -281,13 +281,20 @@ export class Deployment {
     }
     await this.api.close();
     await rm(this.#folder, { recursive: true, force: true });
+    folders.delete(this.#folder);
   }
 }
+
+/** Of deployments that were not ended. */
+const folders = new Set<string>();
+process.on('exit', () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
 
 /** Starts everything and waits until every role serves and every drive is listed as usable or with its reason. */
 export async function deploy(cluster: Cluster, options: DeploymentOptions = {}): Promise<Deployment> {
   const folder = await mkdtemp(join(tmpdir(), 'meshstor-lab-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  folders.add(folder);
   const api = await createApiServer({ host: cluster.hostAddress, port: 0 });
   // A name of its own each time: guests keep what they have read of a file of the host.
   deployments += 1;
