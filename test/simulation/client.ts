@@ -44,6 +44,8 @@ function readSome(cluster: Cluster, machine: SimMachine, array: SimArray, block:
     const lost = `write ${ledger.atLeast(block)} was acknowledged or read before`;
     throw new Violation('what was written or read stays', `${where}, ${lost}`);
   }
+  // A write that failed may be there or not.
+  if (ledger.isRefused(block, value)) return;
   ledger.read[block] = Math.max(ledger.read[block] ?? 0, value);
 }
 

@@ -6,6 +6,11 @@ export class Ledger {
   readonly acknowledged: number[] = Array.from({ length: BLOCKS }, () => 0);
   /** By block: the newest write that somebody read through the array of a consumer in office. */
   readonly read: number[] = Array.from({ length: BLOCKS }, () => 0);
+  /**
+   * By block: writes that the drive of the last complete member refused while MD was copying to another one, which took them. Their
+   * client was told that they failed: they may be there or not, and stay on one mirror alone (drivers/md/raid1.c).
+   */
+  readonly #refused: Set<number>[] = Array.from({ length: BLOCKS }, () => new Set());
   count = 0;
   /** The highest epoch whose start is on record. */
   startedEpoch = 0;
@@ -14,6 +19,14 @@ export class Ledger {
   nextValue(): number {
     this.#next += 1;
     return this.#next;
+  }
+
+  refuse(block: number, value: number): void {
+    this.#refused[block]?.add(value);
+  }
+
+  isRefused(block: number, value: number | undefined): boolean {
+    return value !== undefined && this.#refused[block]?.has(value) === true;
   }
 
   /** What a copy must have of a block at least. */

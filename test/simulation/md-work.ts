@@ -176,6 +176,7 @@ function send(cluster: Cluster, machine: SimMachine, array: SimArray, write: Sim
 function mediumError(cluster: Cluster, machine: SimMachine, array: SimArray, write: SimWrite, member: SimMember): void {
   failed(cluster, machine, array, write, member);
   cluster.tally.thing('medium error met');
+  if (!member.faulty) cluster.ledger.refuse(write.block, write.value);
   if (member.faulty && !cluster.rules.isOff(3)) array.isHeld = true;
 }
 

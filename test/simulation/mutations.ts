@@ -12,6 +12,7 @@ export const MUTATIONS: readonly Mutation[] = [
   { rule: 4, what: 'a member counts as Synced while MD still copies to it', seed: 30003 },
   { rule: 5, what: 'a holder leaves the old grant as it is', seed: 30000 },
   { rule: 10, what: 'the guards of a consumer that was cut off fail before its filesystem is shut down', seed: 40346 },
+  { rule: 11, what: 'whoever finds traces of a later attachment goes on all the same', seed: 771817 },
   { rule: 12, what: 'partitions are recorded as made without having been zeroed', seed: 30000 },
   { rule: 13, what: 'a holder removes what nobody listed as Deleting', seed: 30003 },
 ];
@@ -22,6 +23,5 @@ export const WITHOUT_SEED: Readonly<Record<number, string>> = {
   6: 'no run of some hundred met it: a start without a holder that is silent, followed by the loss of the one that was started from',
   7: 'no run of some hundred met it: the last complete copy away while an older one is there',
   8: 'no run of some hundred met it; what MD still writes after a filesystem was shut down is not modelled',
-  11: 'starts look at the condition that a holder leaves, too: its seed shows the loss no more',
-  9: 'replacements are not built: nothing would be taken away',
+  9: 'replacements are not simulated: nothing would be taken away',
 };

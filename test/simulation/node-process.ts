@@ -1,6 +1,5 @@
 /** The process of the node role on one machine: what `src/node` does around the planners, one step at a time. */
 import { DomainError } from '../../src/api/errors.ts';
-import { setCondition } from '../../src/api/conditions.ts';
 import type { MeshStorVolume } from '../../src/api/volume.ts';
 import { PathMemory } from '../../src/node/path-memory.ts';
 import { partitionOfHolderStep, partitionOfStageStep } from '../../src/node/step-members.ts';
@@ -11,6 +10,7 @@ import { membersWithoutPath, planMending } from '../../src/plan/mending.ts';
 import type { Who } from '../../src/plan/owner.ts';
 import { whoOf } from '../../src/plan/owner.ts';
 import type { FenceStep, HolderStep, MendStep } from '../../src/plan/steps.ts';
+import { recordRefusal } from '../../src/plan/recording.ts';
 import { recordReported } from '../../src/plan/records.ts';
 import type { ConsumerWorld, MendingWorld, Plan } from '../../src/plan/world.ts';
 import type { ConsumerStep } from './act-consumer.ts';
@@ -190,18 +190,9 @@ export class NodeProcess implements Host {
   }
 
   *#leaveCondition(refusal: Extract<Plan<never>, { kind: 'refuse' }>): Actor {
-    const { condition, judged, message } = refusal;
-    if (condition === undefined) return;
-    this.#cluster.tally.thing(condition);
-    yield* writeStatus(this.#cluster, this.machine, ({ status }, now) => {
-      const isJudged =
-        judged === undefined ||
-        (judged.epoch === status?.attachmentEpoch && judged.attachmentID === status.attachmentID);
-      if (status === undefined || !isJudged) return undefined;
-      const wanted = { type: condition, status: 'True' as const, reason: condition, message };
-      const conditions = setCondition(status.conditions, wanted, now);
-      return conditions === status.conditions ? undefined : { ...status, conditions };
-    });
+    if (refusal.condition === undefined) return;
+    this.#cluster.tally.thing(refusal.condition);
+    yield* writeStatus(this.#cluster, this.machine, (current, now) => recordRefusal(current, refusal, now));
   }
 
   // ---------------------------------------------------------------- duties

@@ -35,7 +35,9 @@ function withoutEpochs<W extends AnyWorld>(world: W): W {
 /** Rule 11 gone: what is ahead of the object is not looked at. */
 function withoutTraces<W extends AnyWorld>(world: W): W {
   const epoch = epochOf(world);
-  const isKnown = (seen: { readonly epoch?: number }): boolean => (seen.epoch ?? 0) <= epoch;
+  const attachmentID = world.volume.status?.attachmentID;
+  const isKnown = (seen: { readonly epoch?: number; readonly attachmentID?: string }): boolean =>
+    (seen.epoch ?? 0) < epoch || (seen.epoch === epoch && (seen.attachmentID ?? attachmentID) === attachmentID);
   const { array, ...rest } = world;
   const partitions = world.partitions.map(({ stamp: _stamp, ...partition }) => partition);
   const exports = 'exports' in world ? { exports: world.exports.filter(isKnown) } : {};

@@ -14,6 +14,7 @@ import {
   recordRemoved,
   recordStart,
 } from '../../src/plan/records.ts';
+import { recordRefusal } from '../../src/plan/recording.ts';
 import { ModelCluster, NOW } from '../support/model-cluster.ts';
 import { whoOf } from '../support/model-rules.ts';
 
@@ -165,6 +166,19 @@ describe('records of a consumer', () => {
     const none = { syncing: [], missing: [], missingAreStale: false };
     refused(() => recordStart(made.volume, who, { ...none, synced: [p0] }, LATER), /does not mention/);
     refused(() => recordStart(made.volume, who, { ...none, synced: [], missing: [p0, p1] }, LATER), /column/);
+  });
+
+  it('hear the first of those who say that the object is older than the disks, and nobody of an attachment that is over', () => {
+    const made = cluster(['Synced', 'Synced']);
+    const { attachmentEpoch: epoch, attachmentID } = made.status;
+    const told = { condition: 'WitnessBehind' as const, judged: { epoch, attachmentID } };
+    const late = { ...told, message: 'late', judged: { epoch: epoch - 1, attachmentID } };
+    expect(recordRefusal(made.volume, late, NOW)).to.equal(undefined);
+    made.status = recordRefusal(made.volume, { ...told, message: 'node-0 says so' }, NOW)!;
+    expect(made.status.conditions).to.have.lengthOf(1);
+    expect(made.status.conditions[0]).to.include({ type: 'WitnessBehind', status: 'True', message: 'node-0 says so' });
+    expect(recordRefusal(made.volume, { ...told, message: 'node-1 says so' }, LATER)).to.equal(undefined);
+    expect(recordRefusal(made.volume, { message: 'of no condition' }, LATER)).to.equal(undefined);
   });
 
   it('refuse a start once a node has said that the object is older than the disks', () => {
