@@ -27,6 +27,8 @@ function serving(world: ConsumerWorld): Serving | undefined {
   const { array, volume } = world;
   const { status } = volume;
   if (array === undefined || status === undefined || NOT_SERVING.has(array.arrayState)) return undefined;
+  // Not born: nobody has it. Whoever stages it begins anew, with all members or not at all (SPEC §7.12).
+  if (volume.spec.activatedAt === undefined) return undefined;
   // A volume that is fenced, taken away or being deleted belongs to its teardown.
   return refuseByObject(world) === undefined ? { status, array } : undefined;
 }

@@ -136,6 +136,24 @@ describe('mending a staged volume', () => {
     );
   });
 
+  it('records nobody as lost before the birth is on record: its members are used all or not at all', () => {
+    const replicated = shapes.filter(({ copies }) => copies > 1);
+    fc.assert(
+      fc.property(replicated, node, (shape, which) => {
+        const cluster = after(shape, []);
+        bringUp(cluster, 0);
+        // Killed between the two writes of the record of the birth.
+        const { activatedAt: _born, formattedAt: _formatted, ...spec } = cluster.volume.spec;
+        cluster.volume = { ...cluster.volume, spec };
+        const gone = cluster.nodes.slice(1, shape.copies)[which % (shape.copies - 1)]!;
+        cluster.reboot(gone, false);
+        expect(mend(cluster, true)).to.deep.equal({ kind: 'done' });
+        expect(statesOf(cluster).every((state) => state === 'Synced')).to.equal(true);
+      }),
+      { numRuns: 20 },
+    );
+  });
+
   it('leaves a volume that is degraded free to be unstaged', () => {
     const replicated = shapes.filter(({ copies }) => copies > 1);
     fc.assert(
