@@ -5,7 +5,7 @@ import { GIB, MIB } from '../../src/support/units.ts';
 import { createRequest, FakeCluster } from '../fakes/fake-cluster.ts';
 import type { CsiError } from './client.ts';
 import type { Harness } from './harness.ts';
-import { BLOCK, expectRefusal, fakeNode, startHarness, WRITER } from './harness.ts';
+import { BLOCK, expectRefusal, startHarness, WRITER } from './harness.ts';
 
 const NAME = 'pvc-11111111-2222-4333-8444-555555555555';
 const good: CreateVolumeRequest = {
