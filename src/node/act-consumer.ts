@@ -134,6 +134,12 @@ async function writeBirth(acts: ConsumerActs, volumeId: string, who: Who, birth:
   await acts.volumes.mutate(volumeId, (current) => activated(current, who, birth.capacityBytes, acts.now()));
 }
 
+/** The kernel takes no message for a guard that is suspended (`drivers/md/dm-mpath.c`: EBUSY): what it holds back is let go first. */
+async function failGuard(kernel: Kernel, name: string): Promise<void> {
+  await kernel.resumeDm(name);
+  await kernel.messageDm(name, 'fail_if_no_path');
+}
+
 async function stopArray(kernel: Kernel, array: string): Promise<void> {
   try {
     await kernel.stopMdArray(array);
@@ -248,7 +254,7 @@ export async function actStageStep(
     case 'unmount':
       return unmount(kernel, step.target);
     case 'failGuard':
-      return kernel.messageDm(step.name, 'fail_if_no_path');
+      return failGuard(kernel, step.name);
     case 'stopArray':
       return stopArray(kernel, step.array);
   }
@@ -262,7 +268,7 @@ export async function actUnstageStep(acts: ConsumerActs, volumeId: string, step:
     case 'shutdownFilesystem':
       return kernel.shutdownFilesystem(step.mountPoint);
     case 'failGuard':
-      return kernel.messageDm(step.name, 'fail_if_no_path');
+      return failGuard(kernel, step.name);
     case 'stopArray':
       return stopArray(kernel, step.array);
     case 'recordDropped': {

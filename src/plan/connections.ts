@@ -3,6 +3,7 @@ import { RDMA_PORT, TCP_PORT, legNameFor, namespaceUuidFor, subsystemNqnFor } fr
 import type { NvmeConnectOptions } from '../api/kernel.ts';
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { PreparationStep } from './steps.ts';
+import { isDropUnrecorded } from './unrecorded-drop.ts';
 import { describeMember, isHealthyGuard } from './view.ts';
 import type { ConsumerWorld, ImportSeen, LegSeen } from './world.ts';
 
@@ -79,6 +80,7 @@ function existingGuard(
   }
   // Made before its partition grew; an array that is created or assembled over it would lack the rest.
   if (world.array === undefined && leg.sizeBytes < entry.sizeBytes) return remake;
+  if (leg.suspended && isDropUnrecorded(world)) return waiting(entry, 'its guard holds back until a drop is on record');
   if (isHealthyGuard(leg) && leg.underPath === under.path) return { kind: 'ready', leg };
   const { partitionUUID } = entry;
   const isSeenSmaller = under.sizeBytes !== undefined && under.sizeBytes < entry.sizeBytes;

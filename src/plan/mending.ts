@@ -1,6 +1,6 @@
 /**
  * What the array of a staged volume needs while pods use it (SPEC §7.2, §7.3, §7.8, §8). NodeStage has ended by then: nobody calls.
- * In this order: a member recorded as lost is let fail and taken out; a lost path is mended or, after a grace, recorded; a member that
+ * In this order: what MD dropped by itself holds the rest back until it is on record; a member recorded as lost is let fail and taken out; a lost path is mended or, after a grace, recorded; a member that
  * is out is brought back.
  */
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
@@ -11,6 +11,7 @@ import { planReturn } from './returning.ts';
 import { refuseByObject } from './staging.ts';
 import { flagSteps } from './start.ts';
 import type { MendStep } from './steps.ts';
+import { planHoldBack } from './unrecorded-drop.ts';
 import { columnOfEntry, hasPath, memberEntries, sortedBy, wait } from './view.ts';
 import type { ArrayMemberSeen, ArraySeen, ConsumerWorld, LegSeen, MendingWorld, Plan } from './world.ts';
 
@@ -179,6 +180,8 @@ export function planMending(world: MendingWorld): Plan<MendStep> {
   const found = serving(world);
   if (found === undefined) return { kind: 'done' };
   const { status, array } = found;
+  const heldBack = planHoldBack(world, array);
+  if (heldBack !== undefined) return heldBack;
   const members = waysOf(world, found);
   const first = stepsOrNothing(planLosses(world, found, members)) ?? stepsOrNothing(repairs(world, members));
   if (first !== undefined) return first;

@@ -171,9 +171,14 @@ export function notConsumerReason(volume: MeshStorVolume, me: NodeIdentity): str
   return undefined;
 }
 
-/** A guard that holds I/O back when its path goes, and has a path (SPEC §7.2). */
+/** A guard that has a path and holds I/O back when that goes (SPEC §7.2); now, too, while it is suspended. */
+export function isQueueing(leg: LegSeen): boolean {
+  return leg.kind === 'guard' && leg.queues && leg.pathState === 'active';
+}
+
+/** A guard that lets I/O through, and holds it back when its path goes. */
 export function isHealthyGuard(leg: LegSeen): boolean {
-  return leg.kind === 'guard' && leg.queues && leg.pathState === 'active' && !leg.suspended;
+  return isQueueing(leg) && !leg.suspended;
 }
 
 /**

@@ -30,7 +30,7 @@ import {
   wouldHang,
 } from './kernel-md.ts';
 import { pump } from './md-work.ts';
-import type { SimArray, SimMachine, SimMember } from './parts.ts';
+import type { SimArray, SimLeg, SimMachine, SimMember } from './parts.ts';
 import { Violation } from './parts.ts';
 import type { Actor } from './scheduler.ts';
 
@@ -112,7 +112,7 @@ function* recordTheBirth(
 /** From here on no consumer of an older epoch may tell anybody that something is written. */
 function started(cluster: Cluster, { epoch }: Who): void {
   if (cluster.api.isBehind) throw new Violation('a witness that is behind', `a start of epoch ${epoch} was recorded`);
-  cluster.ledger.startedEpoch = Math.max(cluster.ledger.startedEpoch, epoch);
+  cluster.ledger.start(epoch, cluster.time.now);
   cluster.tally.thing('start recorded');
 }
 
@@ -187,17 +187,19 @@ function* actOnArray(cluster: Cluster, machine: SimMachine, step: ConsumerStep):
   }
 }
 
-function failGuard(cluster: Cluster, machine: SimMachine, name: string): void {
+function mustLeg(machine: SimMachine, name: string): SimLeg {
   const leg = machine.legs.get(name);
   if (leg === undefined) throw new DomainError('unavailable', `${name} is not there`);
-  leg.queues = false;
+  return leg;
+}
+
+function failGuard(cluster: Cluster, machine: SimMachine, name: string): void {
+  Object.assign(mustLeg(machine, name), { queues: false, suspended: false });
   pump(cluster, machine, 1);
 }
 
 function reload(cluster: Cluster, machine: SimMachine, step: Extract<StageStep, { kind: 'reloadGuard' }>): void {
-  const leg = machine.legs.get(step.name);
-  if (leg === undefined) throw new DomainError('unavailable', `${step.name} is not there`);
-  Object.assign(leg, { under: step.path, pathState: 'active', suspended: false, queues: !cluster.rules.isOff(2) });
+  Object.assign(mustLeg(machine, step.name), { under: step.path, pathState: 'active', suspended: false, queues: !cluster.rules.isOff(2) });
   cluster.tally.thing('guard reloaded');
   pump(cluster, machine, 1);
 }
@@ -306,6 +308,12 @@ export function* actConsumerStep(
       return;
     case 'failGuard':
       failGuard(cluster, machine, step.name);
+      return;
+    case 'suspendGuard':
+    case 'resumeGuard':
+      mustLeg(machine, step.name).suspended = step.kind === 'suspendGuard';
+      cluster.tally.thing(step.kind === 'suspendGuard' ? 'guard suspended' : 'guard resumed');
+      pump(cluster, machine, 1);
       return;
     case 'wipeSuperblocks':
       for (const { partitionUUID } of openLegs(cluster, machine, step.legs)) {

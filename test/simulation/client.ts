@@ -8,6 +8,13 @@ import { BLOCKS, Violation } from './parts.ts';
 import { Random } from './random.ts';
 import type { Actor } from './scheduler.ts';
 
+interface Acknowledged {
+  readonly block: number;
+  readonly value: number;
+  /** By PARTUUID: when its drive had flushed it, in ms of virtual time. */
+  readonly flushedAt: ReadonlyMap<string, number>;
+}
+
 function canWork(machine: SimMachine): SimArray | undefined {
   const { array, isShutDown, mounts } = machine;
   return array === undefined || array.isReadOnly || isShutDown || mounts.length === 0 ? undefined : array;
@@ -19,9 +26,23 @@ function isInOffice(cluster: Cluster, machine: SimMachine, array: SimArray): boo
   return status?.nodeName === machine.name && status.attachmentEpoch === array.epoch && !cluster.api.isBehind;
 }
 
-function acknowledge(cluster: Cluster, machine: SimMachine, array: SimArray, block: number, value: number): void {
+/**
+ * A pod that slept hears on waking of a write that was on disk before its successor started, which is as if it had heard at once: the
+ * successor goes by copies that have it. What such a copy took after the start must never count, nor what none of them has.
+ */
+function isFromBefore(cluster: Cluster, { block, flushedAt }: Acknowledged): boolean {
+  const column = cluster.columnOfBlock(block);
+  const synced = (cluster.api.truth?.status?.partitions ?? []).filter(
+    ({ slot, state }) => state === 'Synced' && cluster.columnOf(slot) === column,
+  );
+  const times = synced.flatMap(({ partitionUUID }) => flushedAt.get(partitionUUID) ?? []);
+  return times.length > 0 && times.every((time) => time <= cluster.ledger.startedAt);
+}
+
+function acknowledge(cluster: Cluster, machine: SimMachine, array: SimArray, wanted: Acknowledged): void {
   const { ledger } = cluster;
-  if (array.epoch < ledger.startedEpoch) {
+  const { block, value } = wanted;
+  if (array.epoch < ledger.startedEpoch && !isFromBefore(cluster, wanted)) {
     const who = `${machine.name} of epoch ${array.epoch}`;
     throw new Violation('one writer', `${who} acknowledged a write after epoch ${ledger.startedEpoch} had started`);
   }
@@ -85,8 +106,8 @@ function write(cluster: Cluster, machine: SimMachine, array: SimArray, block: nu
   submit(cluster, machine, array, {
     block,
     value,
-    end: (isAcknowledged) => {
-      if (isAcknowledged) acknowledge(cluster, machine, array, block, value);
+    end: (isAcknowledged, flushedAt) => {
+      if (isAcknowledged) acknowledge(cluster, machine, array, { block, value, flushedAt });
       else cluster.tally.thing('write failed');
     },
   });

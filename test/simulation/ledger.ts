@@ -14,11 +14,19 @@ export class Ledger {
   count = 0;
   /** The highest epoch whose start is on record. */
   startedEpoch = 0;
+  /** When that was recorded, in ms of virtual time. */
+  startedAt = 0;
   #next = 0;
 
   nextValue(): number {
     this.#next += 1;
     return this.#next;
+  }
+
+  start(epoch: number, atMs: number): void {
+    if (epoch <= this.startedEpoch) return;
+    this.startedEpoch = epoch;
+    this.startedAt = atMs;
   }
 
   refuse(block: number, value: number): void {

@@ -20,6 +20,8 @@ import type { Flight, Phase, SimArray, SimLeg, SimMachine, SimMember, SimPartiti
 /** A guard's path that could not be asked is asked again after this. */
 const AGAIN_MS = 150;
 const IDLE_MS = 1000;
+/** What waits for a paused machine looks this often whether it is awake. */
+const WAKE_MS = 10;
 
 /** Goes on as long as anything is under way. */
 export function pump(cluster: Cluster, machine: SimMachine, delayMs = cluster.random.between(1, 30)): void {
@@ -81,9 +83,9 @@ export function submit(
   cluster: Cluster,
   machine: SimMachine,
   array: SimArray,
-  wanted: { readonly block: number; readonly value: number; readonly end: (isAcknowledged: boolean) => void },
+  wanted: { readonly block: number; readonly value: number; readonly end: SimWrite['end'] },
 ): void {
-  const write: SimWrite = { ...wanted, phase: 'bitmap', legs: new Map() };
+  const write: SimWrite = { ...wanted, phase: 'bitmap', legs: new Map(), flushedAt: new Map(), isTold: false };
   array.writtenAt = cluster.time.now;
   array.writes.add(write);
   begin(cluster, array, write);
@@ -105,10 +107,7 @@ function begin(cluster: Cluster, array: SimArray, write: SimWrite): void {
 }
 
 function advance(cluster: Cluster, machine: SimMachine, array: SimArray, write: SimWrite, isWritten: boolean): void {
-  if (machine.isShutDown) {
-    finish(array, write, false);
-    return;
-  }
+  if (machine.isShutDown) tell(write, false);
   for (const [partitionUUID, state] of write.legs) {
     const member = array.members.find((each) => each.partitionUUID === partitionUUID);
     if (member === undefined || member.faulty) write.legs.delete(partitionUUID);
@@ -118,7 +117,8 @@ function advance(cluster: Cluster, machine: SimMachine, array: SimArray, write: 
   // After a drop nothing ends before the others' superblocks say so.
   if (!isThrough || !isWritten || array.isHeld || !array.writes.has(write)) return;
   const next = NEXT[write.phase];
-  if (next === undefined) {
+  // Of a filesystem that was shut down nothing new comes, not even a flush.
+  if (next === undefined || (next === 'flush' && write.isTold)) {
     finish(array, write, true);
     return;
   }
@@ -128,7 +128,14 @@ function advance(cluster: Cluster, machine: SimMachine, array: SimArray, write: 
 
 function finish(array: SimArray, write: SimWrite, isAcknowledged: boolean): void {
   array.writes.delete(write);
-  write.end(isAcknowledged);
+  tell(write, isAcknowledged);
+}
+
+/** Once. A shutdown of the filesystem tells its programs at once; what MD has of their writes goes on all the same. */
+function tell(write: SimWrite, isAcknowledged: boolean): void {
+  if (write.isTold) return;
+  write.isTold = true;
+  write.end(isAcknowledged, write.flushedAt);
 }
 
 function failed(cluster: Cluster, machine: SimMachine, array: SimArray, write: SimWrite, member: SimMember): void {
@@ -158,6 +165,7 @@ function send(cluster: Cluster, machine: SimMachine, array: SimArray, write: Sim
       return;
     }
     if (hasLanded) store(cluster, partition, write, phase);
+    if (hasLanded && isCurrent() && phase === 'flush') write.flushedAt.set(partitionUUID, cluster.time.now);
     // The answer has its own way back; that there is none is noticed after a while.
     const answerMs = hasLanded ? cluster.random.between(1, 25) : cluster.random.between(300, 900);
     cluster.time.after(
@@ -232,8 +240,8 @@ function fly(
   };
   cluster.flights.add(flight);
   const arrive = (): void => {
-    // A paused holder takes it when it wakes up, if its export is still there by then.
-    const leftMs = node.pausedUntil - cluster.time.now;
+    // A paused holder takes it when it wakes up, if its export is still there by then. A pause may end before its time.
+    const leftMs = Math.min(node.pausedUntil - cluster.time.now, WAKE_MS);
     if (leftMs > 0 && node.life === life) cluster.time.after(leftMs, arrive);
     else flight.end(true);
   };

@@ -11,7 +11,7 @@ export const MUTATIONS: readonly Mutation[] = [
   { rule: 3, what: 'after a medium error writes go on before it is recorded', seed: 30002 },
   { rule: 4, what: 'a member counts as Synced while MD still copies to it', seed: 30003 },
   { rule: 5, what: 'a holder leaves the old grant as it is', seed: 30000 },
-  { rule: 10, what: 'the guards of a consumer that was cut off fail before its filesystem is shut down', seed: 40346 },
+  { rule: 10, what: 'the guards of a consumer that was cut off fail before its filesystem is shut down', seed: 40673 },
   { rule: 11, what: 'whoever finds traces of a later attachment goes on all the same', seed: 771817 },
   { rule: 12, what: 'partitions are recorded as made without having been zeroed', seed: 30000 },
   { rule: 13, what: 'a holder removes what nobody listed as Deleting', seed: 30003 },

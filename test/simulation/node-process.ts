@@ -17,6 +17,7 @@ import type { ConsumerStep } from './act-consumer.ts';
 import { actConsumerStep } from './act-consumer.ts';
 import { actHolderStep, writeStatus } from './act-holder.ts';
 import type { Cluster } from './cluster.ts';
+import { legOfMember } from './kernel-md.ts';
 import { pump } from './md-work.ts';
 import { consumerWorld, GLANCE, holderWorld } from './observe.ts';
 import type { SimMachine } from './parts.ts';
@@ -29,7 +30,7 @@ const PASS_EVERY_MS = 10_000;
 const WAIT_MS = 1000;
 const MOST_ROUNDS = 40;
 /** Steps that need no record, and no API (as the mender's). */
-const WITHOUT_RECORD: ReadonlySet<string> = new Set(['connect', 'reloadGuard']);
+const WITHOUT_RECORD: ReadonlySet<string> = new Set(['connect', 'reloadGuard', 'suspendGuard', 'resumeGuard']);
 const REACHING: ReadonlySet<string> = new Set(['connect', 'createGuard', 'addMember']);
 
 type Round = 'done' | 'wait' | 'acted' | 'failed';
@@ -249,7 +250,7 @@ export class NodeProcess implements Host {
     const seen = this.#recalled(glance);
     const plan = planMending(seen);
     if (plan.kind === 'done') return undefined;
-    if (plan.kind !== 'steps') return seen;
+    if (plan.kind !== 'steps' || plan.steps.every(({ kind }) => kind === 'suspendGuard')) return seen;
     try {
       const volume = yield* this.#read();
       return volume === undefined ? undefined : this.#recalled(this.#look(volume));
@@ -307,7 +308,7 @@ export class NodeProcess implements Host {
     return !isNews && this.machine.array?.isHeld !== true;
   }
 
-  /** The record that SPEC §7.3 has the other guards wait for: the driver does not hold them yet, so this is the simulator's. */
+  /** The moments between MD's drop and the driver's hearing of it, in which the model's MD ends no write: now it has heard. */
   #release(): void {
     const { array } = this.machine;
     const entries = this.#cluster.api.truth?.status?.partitions ?? [];
@@ -316,7 +317,8 @@ export class NodeProcess implements Host {
       ({ faulty, partitionUUID }) =>
         faulty && entries.some((entry) => entry.partitionUUID === partitionUUID && entry.state === 'Synced'),
     );
-    if (isOpen) return;
+    const others = array.members.filter(({ faulty }) => !faulty).map((member) => legOfMember(this.machine, member));
+    if (isOpen && !others.every((leg) => leg?.suspended === true)) return;
     array.isHeld = false;
     pump(this.#cluster, this.machine, 1);
   }

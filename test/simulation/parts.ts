@@ -112,8 +112,11 @@ export interface SimWrite {
   phase: Phase;
   /** By PARTUUID: how far each leg is. */
   readonly legs: Map<string, 'queued' | 'sent' | 'done'>;
-  /** Told at the end. */
-  readonly end: (isAcknowledged: boolean) => void;
+  /** By PARTUUID: when its drive flushed it, in ms; the answer may be heard much later. */
+  readonly flushedAt: Map<string, number>;
+  isTold: boolean;
+  /** Told at the end, or when the filesystem is shut down. */
+  readonly end: (isAcknowledged: boolean, flushedAt: ReadonlyMap<string, number>) => void;
 }
 
 export interface SimArray {
@@ -134,7 +137,7 @@ export interface SimArray {
   writtenAt: number;
   /** Somebody was handed it. */
   wasWritable: boolean;
-  /** Until what MD dropped after a medium error is on record (SPEC §7.3). */
+  /** Since MD dropped a member after a medium error, until the driver has heard of it (SPEC §7.3). */
   isHeld: boolean;
   /** The superblocks are to say something new. */
   isChanged: boolean;
