@@ -118,9 +118,9 @@ export function parseLegDmUuid(uuid: string): string | undefined {
   return match?.[1] !== undefined && isUuid(match[1]) ? match[1] : undefined;
 }
 
-/** Whether a dm uuid is that of a guard which was made for this volume. */
-export function isGuardOfVolume(dmUuid: string, volumeId: string): boolean {
-  return parseLegDmUuid(dmUuid) !== undefined && dmUuid.endsWith(`-${volumeMarkFor(volumeId)}`);
+/** In the dm uuid of a guard: what stands for its volume (`volumeMarkFor`). Undefined for claims, foreign devices, and guards of old versions. */
+export function parseVolumeMark(dmUuid: string): string | undefined {
+  return parseLegDmUuid(dmUuid) === undefined ? undefined : /-([0-9a-f]{16})$/.exec(dmUuid)?.[1];
 }
 
 export function subsystemNqnFor(partitionUUID: string, epoch: number, attachmentID: string): string {

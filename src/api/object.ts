@@ -46,6 +46,8 @@ export interface ObjectStore<T extends { readonly metadata: ObjectMeta }> {
   onChange(listener: (name: string) => void): () => void;
   /** A GET without resourceVersion: what etcd's quorum says now. Undefined when there is none; `internal` when it is broken. */
   read(name: string): Promise<T | undefined>;
+  /** Of all objects, broken ones too, as etcd's quorum says now. A list of everything: for rare questions. */
+  names(): Promise<readonly string[]>;
   create(meta: NewMeta, spec: unknown): Promise<T>;
   /**
    * Read, compute, write the status with the resourceVersion that was read; on a conflict read again and compute again (bounded).

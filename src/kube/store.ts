@@ -9,6 +9,7 @@ import { ObjectCache } from './cache.ts';
 import type { KubeClient } from './client.ts';
 import type { Clock, Log } from './clock.ts';
 import { sleep, systemClock, timestamp } from './clock.ts';
+import { listAll } from './list.ts';
 import { Watch } from './watch.ts';
 import type { WatchOptions } from './watch.ts';
 
@@ -44,7 +45,13 @@ export interface KubeStoreOptions<T> {
 
 /** How often a write that lost a race is computed again before the caller hears of it. */
 const MUTATE_ATTEMPTS = 8;
+const NAMES_PAGE_SIZE = 500;
 const CONFLICT_BACK_OFF = { baseMs: 10, capMs: 500 };
+
+function nameOf(object: unknown): string | undefined {
+  const metadata = (object as Fields)['metadata'] as Fields | undefined;
+  return typeof metadata?.['name'] === 'string' ? metadata['name'] : undefined;
+}
 
 /** Objects of one cluster-scoped kind. Starts to watch at `start()`; reads and writes work without. */
 export class KubeStore<T extends { readonly metadata: ObjectMeta }> implements ObjectStore<T> {
@@ -115,6 +122,14 @@ export class KubeStore<T extends { readonly metadata: ObjectMeta }> implements O
       if (isNotFound(error)) return undefined;
       throw error;
     }
+  }
+
+  async names(): Promise<readonly string[]> {
+    const { client, watch } = this.#options;
+    const pageSize = watch?.pageSize ?? NAMES_PAGE_SIZE;
+    const what = `${this.#noun}s`;
+    const { items } = await listAll({ client, path: this.#collection, what, pageSize, trim: nameOf });
+    return items as readonly string[];
   }
 
   async create(meta: NewMeta, spec: unknown): Promise<T> {

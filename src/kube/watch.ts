@@ -3,6 +3,7 @@ import { BackOff } from './back-off.ts';
 import type { KubeClient } from './client.ts';
 import type { Clock, Log } from './clock.ts';
 import { sleep, systemClock } from './clock.ts';
+import { listAll } from './list.ts';
 import { causeField } from './reason.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -133,18 +134,11 @@ export class Watch {
     const { signal } = this.#stopping;
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const items: unknown[] = [];
-        let page: { readonly version: string; readonly next: string } = { version: '', next: '' };
-        do {
-          const more = page.next === '' ? {} : { continue: page.next };
-          const query = { limit: String(pageSize), ...this.#selection, ...more };
-          const answer = await client.request({ method: 'GET', path, query, doing: `listing ${what}`, signal });
-          page = readPage(answer, items, what, trim);
-        } while (page.next !== '');
-        this.#version = page.version;
+        const listed = await listAll({ client, path, what, pageSize, query: this.#selection, trim, signal });
+        this.#version = listed.resourceVersion;
         this.#listedAt = this.#clock.now();
         this.#signOfLife();
-        sink.replace(items, page.version);
+        sink.replace(listed.items, listed.resourceVersion);
         this.#markSynced();
         return;
       } catch (error) {
@@ -253,26 +247,6 @@ export class Watch {
     this.#version = version;
     sink.progress(version);
   }
-}
-
-function readPage(
-  answer: unknown,
-  items: unknown[],
-  what: string,
-  trim: (object: unknown) => unknown = (object) => object,
-): { readonly version: string; readonly next: string } {
-  const list = answer as Fields | undefined;
-  const metadata = list?.['metadata'] as Fields | undefined;
-  const version = metadata?.['resourceVersion'];
-  if (typeof version !== 'string' || version === '') throw new Error(`listing ${what}: the answer is no list`);
-  // An empty list may come as null.
-  const found = list?.['items'] ?? [];
-  if (!Array.isArray(found)) throw new Error(`listing ${what}: the answer is no list`);
-  for (const object of found as unknown[]) {
-    const kept = trim(object);
-    if (kept !== undefined) items.push(kept);
-  }
-  return { version, next: typeof metadata?.['continue'] === 'string' ? metadata['continue'] : '' };
 }
 
 function retryAfterOf(error: unknown): number {

@@ -1,6 +1,6 @@
 /** Background work on what is left here of a volume that is another's now (SPEC §7.10). */
 import type { EventRecorder, ObjectStore } from '../api/object.ts';
-import { VOLUME_KIND } from '../api/names.ts';
+import { VOLUME_KIND, volumeMarkFor } from '../api/names.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
 import { planFencing } from '../plan/fencing.ts';
 import type { FenceStep } from '../plan/steps.ts';
@@ -53,13 +53,48 @@ export class VolumeFencer {
     };
     const act = (step: FenceStep): Promise<void> => this.#act(volumeId, step);
     const onRefusal = leaveCondition(volumes, volumeId, acts.now);
-    const waitsFor = await convergeOnce({ name: 'fence', volumeId, plan, act, onRefusal }, around);
+    this.#tell(volumeId, await convergeOnce({ name: 'fence', volumeId, plan, act, onRefusal }, around));
+  }
+
+  /** In the log, each reason once. */
+  #tell(volumeId: string, waitsFor: string | undefined): void {
     const fencing = this.#fencings.get(volumeId);
     if (waitsFor === undefined) this.#fencings.delete(volumeId);
     else if (fencing !== undefined && fencing.waitsFor !== waitsFor) {
       fencing.waitsFor = waitsFor;
-      around.log.warn('fenced volume waits', { volumeId, reason: waitsFor });
+      this.#parts.around.log.warn('fenced volume waits', { volumeId, reason: waitsFor });
     }
+  }
+
+  #waitedMs(volumeId: string): number {
+    return performance.now() - (this.#fencings.get(volumeId)?.since ?? performance.now());
+  }
+
+  /**
+   * Volumes of which guards are left here and no object anywhere, as after a long pause. The list of all names is asked for only when a
+   * look at the kernel says that there would be something to do. Rejects as `convergeOnce`.
+   */
+  async fenceOrphans(): Promise<void> {
+    const { volumes, worlds } = this.#parts;
+    const here = await worlds.marksHere();
+    if (here.size === 0) return;
+    const known = new Set(volumes.list().map(({ metadata }) => volumeMarkFor(metadata.name)));
+    for (const mark of here) if (!known.has(mark)) await this.#fenceOrphan(mark);
+  }
+
+  async #fenceOrphan(mark: string): Promise<void> {
+    const { around, volumes, worlds } = this.#parts;
+    const name = `gone (${mark})`;
+    const look = (): Promise<ConsumerWorld | undefined> => worlds.orphanOf(mark, this.#waitedMs(name));
+    const plan = async (): Promise<Plan<FenceStep>> => {
+      const seen = await look();
+      if (seen === undefined || planFencing(seen).kind === 'done') return { kind: 'done' };
+      if ((await volumes.names()).some((volumeId) => volumeMarkFor(volumeId) === mark)) return { kind: 'done' };
+      if (!this.#fencings.has(name)) this.#fencings.set(name, { since: performance.now() });
+      return planFencing(seen);
+    };
+    const act = (step: FenceStep): Promise<void> => this.#act(name, step);
+    this.#tell(name, await convergeOnce({ name: 'fence', volumeId: name, plan, act }, around));
   }
 
   /** A glance first, which costs no request: most volumes are where they belong. To act is decided on a linearizable read. */
@@ -67,7 +102,7 @@ export class VolumeFencer {
     const { worlds } = this.#parts;
     const glance = await worlds.reported(volumeId);
     if (glance === undefined || planFencing(glance).kind === 'done') return undefined;
-    const waitedMs = performance.now() - (this.#fencings.get(volumeId)?.since ?? performance.now());
+    const waitedMs = this.#waitedMs(volumeId);
     const look = { filesystem: { kind: 'unprobed' as const }, waitedMs, paths: [], openers: true };
     const world = await worlds.consumer(volumeId, look);
     if (world?.array !== undefined && planFencing(world).kind !== 'done') this.#begin(volumeId, world);

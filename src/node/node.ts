@@ -218,6 +218,7 @@ class Node implements RunningNode {
     if (await this.#inventory.prepareDrives(drives)) this.#publishSoon();
     for (const volumeId of this.#reconciler.concerned()) this.#queue.add(volumeId);
     for (const volumeId of await this.#fencer.leftHere()) this.#queue.add(volumeId);
+    await this.#fencer.fenceOrphans();
   }
 
   async #drives(): ReturnType<typeof lookAtDrives> {

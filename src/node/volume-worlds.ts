@@ -1,24 +1,18 @@
 /** Where this node's operations get their worlds: a fresh look at the kernel and a linearizable read of the volume, each time. */
 import { lstat } from 'node:fs/promises';
 import { errnoCode } from '../api/errors.ts';
-import {
-  RDMA_ADDRESS_ANNOTATION,
-  TCP_ADDRESS_ANNOTATION,
-  isGuardOfVolume,
-  parseLegName,
-  volumeMarkFor,
-} from '../api/names.ts';
-import type { Kernel, MdArray } from '../api/kernel.ts';
+import { RDMA_ADDRESS_ANNOTATION, TCP_ADDRESS_ANNOTATION, parseVolumeMark, volumeMarkFor } from '../api/names.ts';
+import type { Kernel } from '../api/kernel.ts';
 import type { NodeInfo, ObjectStore } from '../api/object.ts';
 import { isOutOfService } from '../api/out-of-service.ts';
-import type { MeshStorVolume, VolumeStatus } from '../api/volume.ts';
-import { EMPTY_STATUS } from '../api/volume.ts';
+import type { MeshStorVolume } from '../api/volume.ts';
 import type { Plan, ConsumerWorld, FilesystemSeen, HolderWorld, NodeIdentity } from '../plan/world.ts';
 import type { HolderStep } from '../plan/steps.ts';
 import { planHolder } from '../plan/holding.ts';
 import type { Processes } from './openers.ts';
 import type { HolderView } from './observe-volume.ts';
-import { arrayOf, observeConsumer, observeHolder } from './observe-volume.ts';
+import { observeConsumer, observeHolder } from './observe-volume.ts';
+import { volumeFromKernel } from './orphan.ts';
 import type { SharedLook } from './shared-look.ts';
 import type { NodeSnapshot } from './snapshot.ts';
 import { takeSnapshot } from './snapshot.ts';
@@ -146,13 +140,17 @@ export class VolumeWorlds {
    * their dm uuid whose they are.
    */
   async leftHere(candidates: readonly MeshStorVolume[]): Promise<readonly string[]> {
-    const marks = new Set(
-      (await this.#parts.look.take()).legs.map(({ uuid }) => uuid.slice(uuid.lastIndexOf('-') + 1)),
-    );
+    const marks = await this.marksHere();
     if (marks.size === 0) return [];
     const others = candidates.filter(({ status }) => status?.nodeName !== this.me.nodeName);
     // One hash for each volume of the cluster, and none of each guard with each.
     return others.map(({ metadata }) => metadata.name).filter((volumeId) => marks.has(volumeMarkFor(volumeId)));
+  }
+
+  /** What stands for the volumes of which guards are here, by a shared look. */
+  async marksHere(): Promise<ReadonlySet<string>> {
+    const { legs } = await this.#parts.look.take();
+    return new Set(legs.flatMap(({ uuid }) => parseVolumeMark(uuid) ?? []));
   }
 
   /** From the cache: for answers about a volume. */
@@ -166,11 +164,18 @@ export class VolumeWorlds {
   /** For a volume without an object: its guards, their array, their connections, its mounts. Undefined when nothing of it is there. */
   async orphan(volumeId: string, stagingPath: string): Promise<ConsumerWorld | undefined> {
     const snapshot = await takeSnapshot(this.#parts.kernel);
-    const volume = volumeFromKernel(volumeId, stagingPath, snapshot);
-    if (volume === undefined) return undefined;
+    const volume = volumeFromKernel({ name: volumeId, mark: volumeMarkFor(volumeId), stagingPath }, snapshot);
     const look = { filesystem: UNPROBED, waitedMs: 0, paths: [stagingPath], openers: true };
     // Its holders' names are not known, and a teardown connects to nobody.
-    return this.#observeWith(snapshot, volume, look, NOBODY);
+    return volume === undefined ? undefined : this.#observeWith(snapshot, volume, look, NOBODY);
+  }
+
+  /** The same by what stands for the volume in its guards: what else it was called is not known. */
+  async orphanOf(mark: string, waitedMs: number): Promise<ConsumerWorld | undefined> {
+    const snapshot = await takeSnapshot(this.#parts.kernel);
+    const volume = volumeFromKernel({ name: mark, mark }, snapshot);
+    const look = { filesystem: UNPROBED, waitedMs, paths: [], openers: true };
+    return volume === undefined ? undefined : this.#observeWith(snapshot, volume, look, NOBODY);
   }
 
   /** What is at a path, whatever volume it belongs to: enough to take it away. */
@@ -251,80 +256,4 @@ export class VolumeWorlds {
     holders.delete(this.#parts.me.nodeName);
     return [...holders];
   }
-}
-
-interface OrphanLeg {
-  readonly partitionUUID: string;
-  readonly epoch: number;
-}
-
-/**
- * The members that a volume without an object has here. Its guards say by their dm uuid whose they are: that holds for a raw block
- * volume, of which nothing is mounted at the staging path, and for guards that are in no array (any more). No other thing in the
- * kernel knows the volume id: array name, superblock, stamps and NQNs derive from `spec.volumeUUID` alone, which went with the
- * object. Guards of older versions lack the mark; of those, the array under the mount at the staging path leads to its legs.
- * A connection without a guard is not found: it ends by itself once its holder revokes the export, as it does before the object goes.
- */
-function orphanLegs(volumeId: string, array: MdArray | undefined, snapshot: NodeSnapshot): readonly OrphanLeg[] {
-  const marked = snapshot.legs
-    .filter(({ uuid }) => isGuardOfVolume(uuid, volumeId))
-    .flatMap(({ name }) => parseLegName(name) ?? []);
-  const underMount = array === undefined ? [] : arrayOf(array, snapshot).members;
-  const legs = new Map<string, OrphanLeg>();
-  for (const { partitionUUID, epoch = 0 } of [...underMount, ...marked]) {
-    if (partitionUUID !== undefined) legs.set(partitionUUID, { partitionUUID, epoch });
-  }
-  return [...legs.values()];
-}
-
-/** A volume's shape from kernel facts alone, enough for its teardown. */
-function volumeFromKernel(volumeId: string, stagingPath: string, snapshot: NodeSnapshot): MeshStorVolume | undefined {
-  const mount = snapshot.mounts.find((candidate) => candidate.mountPoint === stagingPath);
-  const array = snapshot.arrays.find((candidate) => candidate.devNumber === mount?.devNumber);
-  const legs = orphanLegs(volumeId, array, snapshot);
-  if (legs.length === 0) return undefined;
-  const status: VolumeStatus = {
-    ...EMPTY_STATUS,
-    phase: 'Deleting',
-    partitions: legs.map((leg, index) => ({
-      nodeID: '',
-      partitionUUID: leg.partitionUUID,
-      nvmeofNamespaceID: index + 1,
-      state: 'Unknown',
-      sizeBytes: 0,
-      updatedAt: '',
-      device: '',
-      serial: '',
-      slot: index,
-      generation: 0,
-      transport: 'tcp',
-      epoch: leg.epoch,
-    })),
-  };
-  return {
-    metadata: {
-      name: volumeId,
-      uid: '',
-      resourceVersion: '',
-      generation: 0,
-      creationTimestamp: '',
-      finalizers: [],
-      annotations: {},
-      labels: {},
-    },
-    spec: {
-      capacityBytes: array?.sizeBytes ?? 0,
-      numberOfCopies: legs.length,
-      drivesPerCopy: 1,
-      memberMissingTimeout: 900,
-      nvmeofNamespaceIDs: [],
-      volumeUUID: '00000000-0000-0000-0000-000000000000',
-      fsType: 'xfs',
-      volumeMode: 'Filesystem',
-      dataLocality: 'disabled',
-      onWitnessLoss: 'suspend',
-      onLastCopyLoss: 'hold',
-    },
-    status,
-  };
 }

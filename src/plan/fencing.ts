@@ -4,7 +4,7 @@
  */
 import type { FenceStep } from './steps.ts';
 import { arrayGuards, fencedHere, openersOf, ourMounts, ownGuards } from './teardown.ts';
-import { notConsumerReason, refuseBehind, sortedBy, stepsOrDone, wait } from './view.ts';
+import { hasPath, notConsumerReason, refuseBehind, sortedBy, stepsOrDone, wait } from './view.ts';
 import type { ArraySeen, ConsumerWorld, Plan } from './world.ts';
 
 /** A program that got an error may close its files by itself; after this it is killed. */
@@ -63,12 +63,24 @@ function planArray(world: ConsumerWorld, array: ArraySeen, why: string): Plan<Fe
 }
 
 /**
- * `waitedMs`: since this fencing began. `done` for whatever is this node's to use, for volumes without an object (nothing says whose they
- * are) and for one whose status is gone.
+ * Of a volume that was deleted while this node slept: pods that write to it wait in its guards for ever. An API restored from a backup
+ * may lack a volume that is in use, so one of which any member can still be reached is left to its pods.
+ */
+function planGone(world: ConsumerWorld): Plan<FenceStep> {
+  const { array } = world;
+  if (ownGuards(world).some((leg) => hasPath(world, leg))) return { kind: 'done' };
+  if (array === undefined) return stepsOrDone(leftovers(world));
+  return planArray(world, array, 'the volume is gone, and so are the paths of its members');
+}
+
+/**
+ * `waitedMs`: since this fencing began. `done` for whatever is this node's to use, and for a volume whose status is gone. Whoever gives a
+ * volume without an object (no uid) has asked the API that there is none.
  */
 export function planFencing(world: ConsumerWorld): Plan<FenceStep> {
   const { array, volume, me } = world;
-  if (volume.metadata.uid === '' || volume.status === undefined) return { kind: 'done' };
+  if (volume.status === undefined) return { kind: 'done' };
+  if (volume.metadata.uid === '') return planGone(world);
   const behind = refuseBehind(world);
   if (behind !== undefined) return behind;
   const why = fencedHere(world);

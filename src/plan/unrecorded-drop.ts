@@ -50,6 +50,7 @@ export function planHoldBack(world: ConsumerWorld, array: ArraySeen): Plan<MendS
     return { kind: 'steps', steps: held.map(({ name }) => ({ kind: 'resumeGuard', name })) };
   }
   const open = guards.filter((leg) => !isHeld(leg));
-  if (open.length === 0) return wait('MD has dropped a member by itself: the others are held back until it is on record');
+  if (open.length === 0)
+    return wait('MD has dropped a member by itself: the others are held back until it is on record');
   return { kind: 'steps', steps: open.map(({ name }) => ({ kind: 'suspendGuard', name })) };
 }

@@ -38,6 +38,8 @@ interface Stored {
 export class FakeServer<T extends Stored> {
   readonly objects = new Map<string, T>();
   readonly stores = new Set<FakeStore<T>>();
+  /** Objects that no store can understand: caches lack them, they are there all the same. */
+  readonly broken = new Set<string>();
   /** Every write that changed something, in order. */
   readonly writes: { readonly step: StoreStep; readonly name: string; readonly after: T | undefined }[] = [];
   /** Nobody gets an answer; caches stay as they are. */
@@ -129,7 +131,7 @@ export class FakeStore<T extends Stored> implements ObjectStore<T> {
   constructor(server: FakeServer<T>, options: FakeStoreOptions = {}) {
     this.server = server;
     this.#options = options;
-    for (const [name, object] of server.objects) this.#cache.set(name, object);
+    for (const [name, object] of server.objects) if (!server.broken.has(name)) this.#cache.set(name, object);
     server.stores.add(this);
   }
 
@@ -145,7 +147,7 @@ export class FakeStore<T extends Stored> implements ObjectStore<T> {
 
   follow(name: string, object: T | undefined): void {
     const apply = (): void => {
-      if (object === undefined) this.#cache.delete(name);
+      if (object === undefined || this.server.broken.has(name)) this.#cache.delete(name);
       else this.#cache.set(name, object);
       for (const listener of this.#listeners) listener(name);
     };
@@ -170,6 +172,11 @@ export class FakeStore<T extends Stored> implements ObjectStore<T> {
     requireName(name);
     await this.#pause('read', name);
     return this.#faulty('read', () => this.server.objects.get(name));
+  }
+
+  async names(): Promise<readonly string[]> {
+    await this.#pause('names', '');
+    return this.#faulty('read', () => [...this.server.objects.keys()]);
   }
 
   async create(meta: NewMeta, spec: unknown): Promise<T> {

@@ -265,6 +265,13 @@ describe('KubeStore', () => {
       expect((await harness.api.get(`${VOLUMES}/broken`)).metadata.resourceVersion).to.equal(metadata.resourceVersion);
     });
 
+    it('names it among all that there are, page by page', async () => {
+      harness.server.putRaw(broken);
+      const names = Array.from({ length: 20 }, (_, index) => `v-${index}`);
+      for (const name of names) await harness.api.create(VOLUMES, volume(name));
+      expect(await harness.volumes().names()).to.have.members(['broken', ...names]);
+    });
+
     it('refuses to read or change it as "internal", naming the field', async () => {
       harness.server.putRaw(broken);
       const store = harness.volumes();

@@ -45,7 +45,9 @@ describe('a staged volume of which MD drops a member by itself', () => {
   /** The drive of the other node refuses a write for good; the write itself may be told to be done, MD was as quick as its event. */
   async function dropMember(): Promise<void> {
     cluster.fake('node2').disk('nvme0n1').failing = 'ENODATA';
-    await (await write()).ended;
+    await (
+      await write()
+    ).ended;
   }
 
   /** Of the guards that MD still uses. */
@@ -60,7 +62,9 @@ describe('a staged volume of which MD drops a member by itself', () => {
   it('records it and goes on', async () => {
     await dropMember();
     await cluster.until('the drop is on record', () => stateOnNode2() === 'Faulty');
-    await (await write()).ended;
+    await (
+      await write()
+    ).ended;
     await untilHeld(false);
   });
 

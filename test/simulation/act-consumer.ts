@@ -199,7 +199,12 @@ function failGuard(cluster: Cluster, machine: SimMachine, name: string): void {
 }
 
 function reload(cluster: Cluster, machine: SimMachine, step: Extract<StageStep, { kind: 'reloadGuard' }>): void {
-  Object.assign(mustLeg(machine, step.name), { under: step.path, pathState: 'active', suspended: false, queues: !cluster.rules.isOff(2) });
+  Object.assign(mustLeg(machine, step.name), {
+    under: step.path,
+    pathState: 'active',
+    suspended: false,
+    queues: !cluster.rules.isOff(2),
+  });
   cluster.tally.thing('guard reloaded');
   pump(cluster, machine, 1);
 }

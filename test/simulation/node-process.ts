@@ -19,7 +19,7 @@ import { actHolderStep, writeStatus } from './act-holder.ts';
 import type { Cluster } from './cluster.ts';
 import { legOfMember } from './kernel-md.ts';
 import { pump } from './md-work.ts';
-import { consumerWorld, GLANCE, holderWorld } from './observe.ts';
+import { consumerWorld, GLANCE, holderWorld, orphanWorld } from './observe.ts';
 import type { SimMachine } from './parts.ts';
 import { Random } from './random.ts';
 import type { Actor, Host } from './scheduler.ts';
@@ -263,7 +263,8 @@ export class NodeProcess implements Host {
   *#fence(): Actor<boolean> {
     const look = function* (this: NodeProcess): Actor<Plan<FenceStep>> {
       const glance = this.#glance();
-      if (glance === undefined || planFencing(this.#cluster.rules.consumer(glance)).kind === 'done') {
+      if (glance === undefined) return yield* this.#lookForOrphan();
+      if (planFencing(this.#cluster.rules.consumer(glance)).kind === 'done') {
         this.#fencingSince = undefined;
         return { kind: 'done' };
       }
@@ -276,6 +277,14 @@ export class NodeProcess implements Host {
     const { legs, imports, array } = this.machine;
     if (array === undefined && legs.size === 0 && imports.size === 0) return true;
     return yield* this.#converge({ look: look.bind(this), act: (step: FenceStep) => this.#actFor(step) });
+  }
+
+  /** As `VolumeFencer.fenceOrphans`. */
+  *#lookForOrphan(): Actor<Plan<FenceStep>> {
+    if ((yield* this.#read()) !== undefined) return { kind: 'done' };
+    this.#fencingSince ??= this.#cluster.time.now;
+    const seen = orphanWorld(this.#cluster, this.machine, this.#cluster.time.now - this.#fencingSince);
+    return seen === undefined ? { kind: 'done' } : planFencing(seen);
   }
 
   /** Of steps that carry who they are for, or concern the kernel alone. */

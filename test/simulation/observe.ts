@@ -1,5 +1,6 @@
 /** What a node sees: the worlds of the planners, taken from the simulated kernels in one look. */
-import type { MeshStorVolume } from '../../src/api/volume.ts';
+import type { MeshStorVolume, VolumeStatus } from '../../src/api/volume.ts';
+import { EMPTY_STATUS } from '../../src/api/volume.ts';
 import type {
   ArraySeen,
   ConsumerWorld,
@@ -186,4 +187,28 @@ export function consumerWorld(
     startGraceMs: START_GRACE_MS,
     ...arrayOf(cluster, machine),
   };
+}
+
+/** Its object is gone: the guards say what is left here. Undefined when there is one, or nothing is left. */
+export function orphanWorld(cluster: Cluster, machine: SimMachine, waitedMs = 0): ConsumerWorld | undefined {
+  const guards = [...machine.legs.values()].filter(({ kind }) => kind === 'guard');
+  const { truth, lastVolume } = cluster.api;
+  if (guards.length === 0 || truth !== undefined) return undefined;
+  const partitions = guards.map(({ partitionUUID, epoch }, slot) => ({
+    nodeID: '',
+    partitionUUID,
+    nvmeofNamespaceID: slot + 1,
+    state: 'Unknown' as const,
+    sizeBytes: 0,
+    updatedAt: '',
+    device: '',
+    serial: '',
+    slot,
+    generation: 0,
+    transport: 'tcp' as const,
+    epoch,
+  }));
+  const status: VolumeStatus = { ...EMPTY_STATUS, phase: 'Deleting', partitions };
+  const metadata = { ...lastVolume.metadata, uid: '' };
+  return consumerWorld(cluster, machine, { ...lastVolume, metadata, status }, { ...GLANCE, waitedMs });
 }

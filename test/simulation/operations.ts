@@ -1,7 +1,6 @@
 /** NodeStage, NodePublish and their opposites, as `src/node` carries them out: rounds until nothing is left, or time is up. */
 import { DomainError } from '../../src/api/errors.ts';
-import type { MeshStorVolume, VolumeStatus } from '../../src/api/volume.ts';
-import { EMPTY_STATUS } from '../../src/api/volume.ts';
+import type { MeshStorVolume } from '../../src/api/volume.ts';
 import type { Who } from '../../src/plan/owner.ts';
 import { whoOf } from '../../src/plan/owner.ts';
 import { planPublish, planUnpublish } from '../../src/plan/publishing.ts';
@@ -9,13 +8,13 @@ import { partitionOfStageStep } from '../../src/node/step-members.ts';
 import type { StageStep } from '../../src/plan/steps.ts';
 import { planStage } from '../../src/plan/staging.ts';
 import { planUnstage } from '../../src/plan/teardown.ts';
-import type { ConsumerWorld, Plan } from '../../src/plan/world.ts';
+import type { Plan } from '../../src/plan/world.ts';
 import { STAGING, TARGET } from '../support/model-cluster.ts';
 import type { ConsumerStep, Memory } from './act-consumer.ts';
 import { actConsumerStep } from './act-consumer.ts';
 import type { Cluster } from './cluster.ts';
 import type { NodeProcess, Work } from './node-process.ts';
-import { consumerWorld, GLANCE } from './observe.ts';
+import { consumerWorld, GLANCE, orphanWorld } from './observe.ts';
 import type { SimMachine } from './parts.ts';
 import type { Actor } from './scheduler.ts';
 
@@ -106,36 +105,14 @@ export class Operations {
   *unstage(): Actor {
     const look = function* (this: Operations): Actor<Plan<ConsumerStep>> {
       const volume = yield* this.#cluster.api.read(this.#machine.name);
-      const seen = volume === undefined ? this.#orphan() : consumerWorld(this.#cluster, this.#machine, volume);
+      const seen =
+        volume === undefined
+          ? orphanWorld(this.#cluster, this.#machine)
+          : consumerWorld(this.#cluster, this.#machine, volume);
       if (seen === undefined) return { kind: 'done' };
       return planUnstage(volume === undefined ? seen : this.#cluster.rules.consumer(seen), STAGING);
     };
     yield* this.#converge({ look: look.bind(this), act: (step) => this.#act(step) }, 8000);
-  }
-
-  /** Its object is gone: the guards say what is left here. */
-  #orphan(): ConsumerWorld | undefined {
-    const guards = [...this.#machine.legs.values()].filter(({ kind }) => kind === 'guard');
-    const { truth } = this.#cluster.api;
-    if (guards.length === 0 || truth !== undefined) return undefined;
-    const partitions = guards.map(({ partitionUUID, epoch }, slot) => ({
-      nodeID: '',
-      partitionUUID,
-      nvmeofNamespaceID: slot + 1,
-      state: 'Unknown' as const,
-      sizeBytes: 0,
-      updatedAt: '',
-      device: '',
-      serial: '',
-      slot,
-      generation: 0,
-      transport: 'tcp' as const,
-      epoch,
-    }));
-    const status: VolumeStatus = { ...EMPTY_STATUS, phase: 'Deleting', partitions };
-    const { lastVolume } = this.#cluster.api;
-    const metadata = { ...lastVolume.metadata, uid: '' };
-    return consumerWorld(this.#cluster, this.#machine, { ...lastVolume, metadata, status });
   }
 
   #act(step: ConsumerStep): Actor {
