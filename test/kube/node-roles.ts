@@ -61,12 +61,18 @@ export interface NodeRoleOptions<Client extends KubeClient> {
   readonly address: string;
   readonly fabric: FakeFabric;
   readonly client: Client;
+  /** How many it has, of 4 GiB each; one by default. */
+  readonly drives?: number;
 }
 
-/** Starts one with a drive of 4 GiB. */
+/** Starts one. */
 export function startNodeRole<Client extends KubeClient>(options: NodeRoleOptions<Client>): NodeRole<Client> {
-  const { name, address, fabric, client } = options;
-  const disks = [{ name: 'nvme0n1', sizeBytes: 4 * GIB, serial: `${name}-0` }];
+  const { name, address, fabric, client, drives = 1 } = options;
+  const disks = Array.from({ length: drives }, (_, index) => ({
+    name: `nvme${index}n1`,
+    sizeBytes: 4 * GIB,
+    serial: `${name}-${index}`,
+  }));
   const fake = new FakeNode({ name, fabric, addresses: [address], disks });
   const labelSelector = `${NODE_LABEL}=${nodeLabelFor(name)}`;
   const volumes = createVolumeStore({ client, log: quiet, parsers, watch: QUICK });

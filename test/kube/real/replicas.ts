@@ -41,6 +41,8 @@ function stagingPathOf(name: string): string {
 export interface ReplicasOptions<Given extends Accounts> {
   /** Whom the roles run as; default: as the administrator. The nodes' objects are there by then. */
   readonly accounts?: (plane: ControlPlane) => Promise<Given>;
+  /** Of each node; one by default. */
+  readonly drives?: number;
 }
 
 export class Replicas<Given extends Accounts = Accounts> {
@@ -53,7 +55,13 @@ export class Replicas<Given extends Accounts = Accounts> {
   readonly #controllers: ControllerProcess[] = [];
   #started = 0;
 
-  private constructor(plane: ControlPlane, names: readonly string[], nodeRelay: ApiRelay, accounts: Given | undefined) {
+  private constructor(
+    plane: ControlPlane,
+    names: readonly string[],
+    nodeRelay: ApiRelay,
+    accounts: Given | undefined,
+    drives: number,
+  ) {
     this.plane = plane;
     this.nodeRelay = nodeRelay;
     this.accounts = accounts;
@@ -63,7 +71,7 @@ export class Replicas<Given extends Accounts = Accounts> {
       if (token === undefined) throw new Error(`no account for ${name}`);
       const kubeconfig = plane.kubeconfigFor(`role-on-${name}`, token, nodeRelay.url);
       const client = createKubeClient({ kubeconfig });
-      return startNodeRole({ name, address: addressOf(index), fabric, client });
+      return startNodeRole({ name, address: addressOf(index), fabric, client, drives });
     };
     this.nodes = new Map(names.map((name, index) => [name, start(name, index)]));
     this.history = new VolumeHistory(plane.kubeconfig);
@@ -80,9 +88,11 @@ export class Replicas<Given extends Accounts = Accounts> {
       await plane.api.create('/api/v1/nodes', nodeObject(name, addressOf(index)));
     }
     const accounts = await options.accounts?.(plane);
-    const replicas = new Replicas(plane, names, await plane.newRelay(), accounts);
+    const { drives = 1 } = options;
+    const replicas = new Replicas(plane, names, await plane.newRelay(), accounts, drives);
     await replicas.history.ready;
-    await until('every drive is usable', async () => (await countUsableDrives(plane.api)) === names.length, LIMIT_MS);
+    const areUsable = async () => (await countUsableDrives(plane.api)) === names.length * drives;
+    await until('every drive is usable', areUsable, LIMIT_MS);
     return replicas;
   }
 

@@ -8,9 +8,11 @@ import { MIB } from '../../../src/support/units.ts';
 import { until } from '../harness.ts';
 import type { Call, Outcome } from './controller-calls.ts';
 import {
+  AGAIN,
   capacity,
   create,
   done,
+  expand,
   inspect,
   listed,
   publish,
@@ -22,13 +24,23 @@ import {
 import type { ControllerProcess } from './controller-process.ts';
 import { Replicas } from './replicas.ts';
 import { Seeded } from './seeded.ts';
+import type { Life } from './volume-history.ts';
 import { tell } from '../../support/tell.ts';
 
 const NODES = ['node1', 'node2', 'node3'] as const;
 const VOLUMES = 5;
 const ROUNDS = 50;
+const STEP = 64 * MIB;
+/** A growth takes as long as its nodes do: a call without an answer by then is made again, as by the resizer. */
+const GROWTH_MS = 5_000;
+const PATIENCE_MS = 60_000;
 const SIZES = [512 * MIB, 768 * MIB] as const;
 const SEED = Number(process.env['MESHSTOR_SEED'] ?? Date.now() % 1_000_000);
+
+/** As sidecars do, which also ask again when they got no answer in time. */
+function answered({ csi }: ControllerProcess, call: Call): Promise<Outcome> {
+  return settled(csi, call, PATIENCE_MS, ({ code }) => AGAIN.has(code) || code === 'DEADLINE_EXCEEDED');
+}
 
 /** What a volume has to be like now. */
 interface Story {
@@ -42,13 +54,15 @@ interface Story {
 }
 
 describe(`two controllers that are asked side by side (MESHSTOR_SEED=${SEED})`, function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
   let replicas: Replicas;
   let pair: readonly [ControllerProcess, ControllerProcess];
   const counts = new Map<string, number>();
+  let [growths, refusedGrowths] = [0, 0];
 
   before(async () => {
-    replicas = await Replicas.start(NODES);
+    // As many drives as volumes, so that each has room behind its partitions.
+    replicas = await Replicas.start(NODES, { drives: VOLUMES });
     pair = await Promise.all([replicas.startController(), replicas.startController()]);
   });
 
@@ -60,9 +74,9 @@ describe(`two controllers that are asked side by side (MESHSTOR_SEED=${SEED})`, 
   async function both({ random }: Story, first: Call, second: Call): Promise<readonly [Outcome, Outcome]> {
     const [a, b] = random.isTrue() ? pair : ([pair[1], pair[0]] as const);
     const gapMs = random.below(4) === 0 ? Infinity : random.below(40);
-    const one = settled(a.csi, first);
+    const one = answered(a, first);
     await (gapMs === Infinity ? one : new Promise((resolve) => setTimeout(resolve, gapMs)));
-    return Promise.all([one, settled(b.csi, second)]);
+    return Promise.all([one, answered(b, second)]);
   }
 
   /** The same call to both has the same answer. */
@@ -70,6 +84,34 @@ describe(`two controllers that are asked side by side (MESHSTOR_SEED=${SEED})`, 
     const [a, b] = await both(story, call, call);
     expect(a, `${what} of ${story.name}`).to.deep.equal(b);
     return a;
+  }
+
+  /** Whether another volume was ever on a drive of this one: nothing grows over its partitions. */
+  function hadNeighbour(name: string): boolean {
+    const drivesOf = (life: Life): readonly string[] =>
+      life.versions.flatMap(({ status }) =>
+        (status?.partitions ?? []).map(({ nodeID, serial }) => `${nodeID}/${serial}`),
+      );
+    const own = replicas.history.livesOf(name).flatMap(drivesOf);
+    const others = replicas.history.lives.filter((life) => life.name !== name).flatMap(drivesOf);
+    return own.some((drive) => others.includes(drive));
+  }
+
+  /** What came of being asked to grow to so much, by several perhaps: all of it, or nothing. */
+  async function expectGrown(story: Story, outcomes: readonly Outcome[], wanted: number): Promise<void> {
+    const { name } = story;
+    const refused = outcomes.filter((outcome) => 'code' in outcome);
+    for (const { code } of refused) expect(code, `to grow ${name}`).to.equal('RESOURCE_EXHAUSTED');
+    if (refused.length > 0) expect(hadNeighbour(name), `${name} was in the way of nobody, nobody of it`).to.equal(true);
+    growths += outcomes.length - refused.length;
+    refusedGrowths += refused.length;
+    for (const outcome of outcomes) {
+      if ('answer' in outcome) expect(outcome.answer, `the answer about ${name}`).to.be.within(story.bytes, wanted);
+    }
+    const spec = (await replicas.read(name))?.spec ?? {};
+    expect(spec, `the wish for ${name}`).not.to.have.property('expandToBytes');
+    if (refused.length === 0) expect(spec['capacityBytes'], `size of ${name}`).to.equal(wanted);
+    story.bytes = Number(spec['capacityBytes']);
   }
 
   /** Every step leaves the story as it has to be, and is checked against the API. */
@@ -164,6 +206,50 @@ describe(`two controllers that are asked side by side (MESHSTOR_SEED=${SEED})`, 
       story.exists = (await replicas.read(story.name)) !== undefined;
       if (story.exists) story.lives += 1;
     },
+    expand: async (story) => {
+      const wanted = story.bytes + STEP;
+      const call = expand(story.name, wanted, GROWTH_MS);
+      const outcomes = await both(story, call, call);
+      if (story.exists) await expectGrown(story, outcomes, wanted);
+      else expect(outcomes).to.deep.equal([{ code: 'NOT_FOUND' }, { code: 'NOT_FOUND' }]);
+    },
+    'expand to two sizes': async (story) => {
+      if (!story.exists) return;
+      const sizes = [1, 2].map((steps) => story.bytes + steps * STEP);
+      const [one, two] = sizes.map((bytes) => expand(story.name, bytes, GROWTH_MS)) as [Call, Call];
+      const outcomes = await both(story, one, two);
+      await expectGrown(story, outcomes, story.bytes + 2 * STEP);
+      outcomes.forEach((outcome, index) => {
+        if ('answer' in outcome) expect(outcome.answer).to.be.at.least(sizes[index] ?? 0);
+      });
+    },
+    'expand against publish': async (story) => {
+      if (!story.exists || story.node !== '') return;
+      const node = story.random.oneOf(NODES);
+      const wanted = story.bytes + STEP;
+      const grow = expand(story.name, wanted, GROWTH_MS);
+      const [published, grown] = await both(story, publish(story.name, node), grow);
+      expect(published).to.have.property('answer');
+      story.node = node;
+      await expectGrown(story, [grown], wanted);
+    },
+    'expand against unpublish': async (story) => {
+      if (story.node === '') return;
+      const wanted = story.bytes + STEP;
+      const grow = expand(story.name, wanted, GROWTH_MS);
+      const [grown, unpublished] = await both(story, grow, unpublish(story.name, story.node));
+      expect(unpublished).to.have.property('answer');
+      story.node = '';
+      await expectGrown(story, [grown], wanted);
+    },
+    'expand against remove': async (story) => {
+      if (!story.exists || story.node !== '') return;
+      const [removed, grown] = await both(story, remove(story.name), expand(story.name, story.bytes + STEP, GROWTH_MS));
+      expect(removed).to.deep.equal({ answer: {} });
+      if ('code' in grown) expect(grown.code).to.be.oneOf(['NOT_FOUND', 'FAILED_PRECONDITION', 'RESOURCE_EXHAUSTED']);
+      await replicas.untilGone(story.name);
+      story.exists = false;
+    },
     inspect: async (story) => {
       const outcome = await same(story, 'ControllerGetVolume', inspect(story.name));
       const nodes = story.node === '' ? [] : [story.node];
@@ -188,8 +274,9 @@ describe(`two controllers that are asked side by side (MESHSTOR_SEED=${SEED})`, 
     },
   };
 
-  async function checkNow({ name, exists, node, lives }: Story): Promise<void> {
+  async function checkNow({ name, exists, bytes, node, lives }: Story): Promise<void> {
     const found = await replicas.read(name);
+    if (exists) expect(found?.spec['capacityBytes'], `size of ${name}`).to.equal(bytes);
     expect(found !== undefined, `${name} is there`).to.equal(exists);
     expect(found?.status?.['nodeName'] ?? '', `where ${name} is attached`).to.equal(node);
     await until(`${lives} objects called ${name}`, () => replicas.history.livesOf(name).length >= lives);
@@ -223,6 +310,8 @@ describe(`two controllers that are asked side by side (MESHSTOR_SEED=${SEED})`, 
     for (const { name, runs } of pair) expect(runs, name).to.equal(true);
     const steps = [...counts].map(([what, count]) => `${what} ${count}`).join(', ');
     const versions = replicas.history.lives.reduce((sum, life) => sum + life.versions.length, 0);
+    tell(`expanded ${growths} times, ${refusedGrowths} times refused for a neighbour`);
+    expect(growths, 'most find room').to.be.greaterThan(refusedGrowths);
     tell(`${steps}; ${replicas.history.lives.length} objects in ${versions} versions`);
     expect(counts.size).to.equal(Object.keys(STEPS).length);
   });
