@@ -46,6 +46,8 @@ import { serveMetrics, takeNodeLock } from './start-failures.ts';
 const START_GRACE_MS = 30_000;
 /** A path that comes back within it costs nothing; what is lost for longer is recorded and dropped, and pods write on (SPEC §8). */
 const DROP_GRACE_MS = 2000;
+/** As StorageClass parameters are documented: `onWitnessLoss: continue`, `onLastCopyLoss: fail`. */
+const POLICY_GRACE_MS = 30_000;
 const CONCURRENT_VOLUMES = 4;
 const VERSION = programVersion();
 
@@ -124,6 +126,7 @@ async function startRole(options: NodeOptions, role: RoleParts): Promise<Running
     policy: { selectors: options.driveSelectors, initializeBlank: options.initializeBlank },
     startGraceMs: START_GRACE_MS,
     dropGraceMs: DROP_GRACE_MS,
+    policyGraceMs: POLICY_GRACE_MS,
     preflight,
     now: () => new Date().toISOString(),
     queueFor: queueOf(log, metrics),
