@@ -15,6 +15,7 @@ import {
   parseIpAddress,
   parseLogLevel,
   parseMinutes,
+  parseSpeed,
   parseName,
   parseNodeName,
   parseOneOf,
@@ -51,6 +52,8 @@ export interface NodeOptions extends CommonOptions {
   readonly driveSelectors: readonly DriveSelector[];
   /** Blank drives that are allowed get a partition table. */
   readonly initializeBlank: boolean;
+  /** For the copying of all this node's arrays together, MiB/s; 0 for the kernel's own limits. */
+  readonly rebuildLimitMiBs: number;
   /** Address at which this node's exports are reached, instead of the annotation or the InternalIP. */
   readonly nvmeTcpAddress?: string;
   /** Where sysfs, procfs and configfs are looked for; only tests set it. */
@@ -181,6 +184,14 @@ export const NODE_OPTIONS = {
     default: 'false',
     parse: parseBoolean,
   },
+  rebuildLimit: {
+    flag: '--rebuild-limit <MiB/s>',
+    env: ['MESHSTOR_REBUILD_LIMIT'],
+    help: "what is copied at most to fill members of this node's volumes, all together; 0: as much as the kernel likes",
+    group: 'Drive options:',
+    default: '200',
+    parse: parseSpeed,
+  },
   nvmeTcpAddress: {
     flag: '--nvme-tcp-address <ip>',
     env: ['MESHSTOR_NVME_TCP_ADDRESS'],
@@ -280,6 +291,7 @@ export function nodeOptions(flags: Readonly<Record<string, unknown>>, env: Envir
     nodeName: values.nodeName,
     driveSelectors: values.driveSelectors ?? [],
     initializeBlank: values.initializeBlank === true,
+    rebuildLimitMiBs: values.rebuildLimit ?? 200,
     sysRoot: values.sysRoot ?? '/',
     hostRoot: values.hostRoot ?? '/',
     lockFile: values.lockFile ?? '/run/meshstor/node.lock',

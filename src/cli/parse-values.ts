@@ -68,6 +68,13 @@ export function parseMinutes(text: string): number {
   return minutes;
 }
 
+/** MiB/s; 0 for none. */
+export function parseSpeed(text: string): number {
+  const speed = Number(text);
+  if (!/^[0-9]{1,6}$/.test(text) || speed > 100_000) throw new RuleError('a whole number of MiB/s from 0 to 100000');
+  return speed;
+}
+
 export function parseAbsolutePath(text: string): string {
   if (!text.startsWith('/') || text.includes('\0')) throw new RuleError('an absolute path');
   return text;

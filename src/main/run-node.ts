@@ -124,6 +124,7 @@ async function startRole(options: NodeOptions, role: RoleParts): Promise<Running
     log,
     tools: new SystemTools(dirname(options.lockFile), release()),
     policy: { selectors: options.driveSelectors, initializeBlank: options.initializeBlank },
+    rebuildLimitMiBs: options.rebuildLimitMiBs,
     startGraceMs: START_GRACE_MS,
     dropGraceMs: DROP_GRACE_MS,
     policyGraceMs: POLICY_GRACE_MS,

@@ -22,6 +22,7 @@ import type { Preflight } from './preflight-watch.ts';
 import { NodeVolumeReconciler } from './reconciler.ts';
 import { lookAtDrives } from './snapshot.ts';
 import { TargetPorts } from './target-ports.ts';
+import { RebuildLimit } from './rebuild-limit.ts';
 import { SharedLook } from './shared-look.ts';
 import type { Tools } from './tools.ts';
 import { VolumeNodeOperations } from './volume-operations.ts';
@@ -51,6 +52,8 @@ export interface NodeParts {
   readonly tcpAddress?: string;
   /** How long a start waits for a silent holder, milliseconds. */
   readonly startGraceMs: number;
+  /** See `RebuildLimit`; none by default. */
+  readonly rebuildLimitMiBs?: number;
   /** How long a member that lost its path is waited for before it is dropped, milliseconds. */
   readonly dropGraceMs: number;
   /** See `MenderParts`. */
@@ -97,6 +100,7 @@ class Node implements RunningNode {
   /** Volumes that concerned this node when they were last heard of. */
   readonly #mine = new Set<string>();
   readonly #zeroedTo = new Map<string, number>();
+  readonly #rebuildLimit: RebuildLimit;
   #pass: Promise<void> | undefined;
   #publishing: Promise<void> | undefined;
   #publishAgain = false;
@@ -108,6 +112,7 @@ class Node implements RunningNode {
     this.#parts = parts;
     const { kernel, tools, volumes, me, now, log, events } = parts;
     const { nodeName } = me;
+    this.#rebuildLimit = new RebuildLimit(kernel, parts.rebuildLimitMiBs ?? 0);
     this.#ports = new TargetPorts({ ...parts, nodeName });
     const needsLabels = parts.policy.selectors.some(({ nodeLabels }) => nodeLabels !== undefined);
     this.#ownNode = new OwnNode({ ...parts, nodeName, needsLabels });
@@ -195,6 +200,7 @@ class Node implements RunningNode {
     this.#look.invalidate();
     this.#wakeups.ring();
     for (const volumeId of this.#reconciler.concerned()) this.#queue.add(volumeId);
+    void this.#limitRebuilds();
     if (events.some((event) => /^nvme\d+n\d+$/.test(event.device) && event.action !== 'change')) void this.#runPass();
   }
 
@@ -219,8 +225,17 @@ class Node implements RunningNode {
     const drives = await this.#drives();
     if (await this.#inventory.prepareDrives(drives)) this.#publishSoon();
     for (const volumeId of this.#reconciler.concerned()) this.#queue.add(volumeId);
+    await this.#limitRebuilds();
     for (const volumeId of await this.#fencer.leftHere()) this.#queue.add(volumeId);
     await this.#fencer.fenceOrphans();
+  }
+
+  async #limitRebuilds(): Promise<void> {
+    try {
+      await this.#rebuildLimit.apply(await this.#look.take());
+    } catch (error) {
+      this.#parts.log.warn('rebuilds are not limited', { error: errorFields(error) });
+    }
   }
 
   async #drives(): ReturnType<typeof lookAtDrives> {

@@ -45,6 +45,7 @@ describe('command line', () => {
       nodeName: 'worker-1',
       driveSelectors: [],
       initializeBlank: false,
+      rebuildLimitMiBs: 200,
       sysRoot: '/',
       hostRoot: '/',
       lockFile: '/run/meshstor/node.lock',
@@ -56,7 +57,7 @@ describe('command line', () => {
       ...['node', '--node-name=n', '--csi-endpoint', 'unix:///a/b.sock', '--kubeconfig', '/k', '--log-level', 'debug'],
       ...['--metrics-address', '[::1]:0', '--drive-selector', 'model=Sam sung*,serial=S1,label/a.b/c=d'],
       ...['--drive-selector', 'path=/dev/nvme1n1', '--initialize-blank', '--nvme-tcp-address', 'fd00::1'],
-      ...['--lock-file', '/l', '--host-root', import.meta.dirname, '--sys-root', '/t'],
+      ...['--rebuild-limit', '0', '--lock-file', '/l', '--host-root', import.meta.dirname, '--sys-root', '/t'],
     ]);
     expect(node).to.deep.equal({
       csiEndpoint: 'unix:///a/b.sock',
@@ -67,6 +68,7 @@ describe('command line', () => {
       nodeName: 'n',
       driveSelectors: [{ model: 'Sam sung*', serial: 'S1', nodeLabels: { 'a.b/c': 'd' } }, { path: '/dev/nvme1n1' }],
       initializeBlank: true,
+      rebuildLimitMiBs: 0,
       nvmeTcpAddress: 'fd00::1',
       lockFile: '/l',
       hostRoot: import.meta.dirname,
@@ -198,6 +200,8 @@ describe('command line', () => {
     ['a bad environment', ['controller'], { CSI_ENDPOINT: 'x' }, ['environment variable CSI_ENDPOINT', '"x"']],
     ['a bad level', ['controller', '--log-level', 'loud'], {}, ['--log-level', '"loud"', 'error, warn, info, debug']],
     ['a bad port', ['controller', '--metrics-address', 'a:65536'], {}, ['--metrics-address', '65535']],
+    ['no speed', ['node', '--node-name', 'n', '--rebuild-limit', '1.5'], {}, ['--rebuild-limit', 'MiB/s']],
+    ['too much', ['node', '--node-name', 'n', '--rebuild-limit', '100001'], {}, ['"100001"', '0 to 100000']],
     ['no time', ['controller', '--unclaimed-after-minutes', '0'], {}, ['--unclaimed-after-minutes', '1 to 1440']],
     ['half a minute', ['controller', '--unclaimed-after-minutes', '0.5'], {}, ['"0.5"', 'whole number']],
     ['an address without port', ['controller', '--metrics-address', '::1'], {}, ['--metrics-address', 'HOST:PORT']],

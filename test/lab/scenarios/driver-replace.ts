@@ -75,7 +75,18 @@ function checkShown(shown: readonly string[]): void {
   if (at < 0 || shown.indexOf('Synced 2/2', at) < 0) throw new Error(`kubectl showed: ${shown.join(', ')}`);
 }
 
-async function holderLost({ note }: ScenarioContext, driver: Driver, volumeId: string, far: Machine): Promise<void> {
+/** As the node's options say, 200 MiB/s by default; the kernel shows what was set for the array alone as `local`. */
+async function checkLimited(consumer: Machine): Promise<void> {
+  const shown = (await consumer.run('cat /sys/block/md*/md/sync_speed_max')).trim();
+  if (shown !== '204800 (local)') throw new Error(`the copying was not limited: sync_speed_max is ${shown}`);
+}
+
+async function holderLost(
+  { note, cluster }: ScenarioContext,
+  driver: Driver,
+  volumeId: string,
+  far: Machine,
+): Promise<void> {
   const startedAt = Date.now();
   await far.cutNetwork();
   const isMissing = ({ members }: Seen): boolean =>
@@ -89,6 +100,7 @@ async function holderLost({ note }: ScenarioContext, driver: Driver, volumeId: s
     `recorded Missing after ${seconds(missingAt - startedAt)} s, whole again ${seconds(Date.now() - missingAt)} s later: ${shown.join(', ')}`,
   );
   if (Date.now() - missingAt < TIMEOUT_S * 1000) throw new Error('it was replaced before its time');
+  await checkLimited(cluster.node('node1'));
   note((await driver.deployment.kubectl('get', 'msvol', '-o', 'wide')).trim());
 }
 
