@@ -195,6 +195,8 @@ function mustLeg(machine: SimMachine, name: string): SimLeg {
 
 function failGuard(cluster: Cluster, machine: SimMachine, name: string): void {
   Object.assign(mustLeg(machine, name), { queues: false, suspended: false });
+  // Whoever lets guards fail knows of the array what there is to know.
+  if (machine.array !== undefined) machine.array.isHeld = false;
   pump(cluster, machine, 1);
 }
 
