@@ -46,8 +46,6 @@ import { serveMetrics, takeNodeLock } from './start-failures.ts';
 const START_GRACE_MS = 30_000;
 /** A path that comes back within it costs nothing; what is lost for longer is recorded and dropped, and pods write on (SPEC §8). */
 const DROP_GRACE_MS = 2000;
-/** As StorageClass parameters are documented: `onWitnessLoss: continue`, `onLastCopyLoss: fail`. */
-const POLICY_GRACE_MS = 30_000;
 const CONCURRENT_VOLUMES = 4;
 const VERSION = programVersion();
 
@@ -127,7 +125,6 @@ async function startRole(options: NodeOptions, role: RoleParts): Promise<Running
     rebuildLimitMiBs: options.rebuildLimitMiBs,
     startGraceMs: START_GRACE_MS,
     dropGraceMs: DROP_GRACE_MS,
-    policyGraceMs: POLICY_GRACE_MS,
     preflight,
     now: () => new Date().toISOString(),
     queueFor: queueOf(log, metrics),

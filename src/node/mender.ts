@@ -4,7 +4,6 @@ import type { ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
 import { membersWithoutPath, planMending } from '../plan/mending.ts';
 import { whoOf } from '../plan/owner.ts';
-import { isDropUnrecorded, isWitnessWaived } from '../plan/unrecorded-drop.ts';
 import type { MendStep } from '../plan/steps.ts';
 import type { ConsumerWorld, MendingWorld, Plan } from '../plan/world.ts';
 import type { ConsumerActs } from './act-consumer.ts';
@@ -17,7 +16,6 @@ import type { Rests } from './path-memory.ts';
 import { PathMemory } from './path-memory.ts';
 import { nameOfMember, partitionOfStageStep } from './step-members.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
-import { WitnessMemory } from './witness-memory.ts';
 
 export interface MenderParts {
   readonly worlds: VolumeWorlds;
@@ -26,8 +24,6 @@ export interface MenderParts {
   readonly volumes: ObjectStore<MeshStorVolume>;
   /** How long a member that lost its path is waited for, milliseconds. */
   readonly dropGraceMs: number;
-  /** After how long a volume's policies go beyond waiting, milliseconds. */
-  readonly policyGraceMs: number;
   /** Default: those of a node that runs. */
   readonly rests?: Rests | undefined;
 }
@@ -60,7 +56,6 @@ const TRIED: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>([...REACH
 export class VolumeMender {
   readonly #parts: MenderParts;
   readonly #acts: MendActs;
-  readonly #witness = new WitnessMemory();
   /** By volume; of those that are staged here. */
   readonly #memories = new Map<string, PathMemory>();
 
@@ -121,19 +116,14 @@ export class VolumeMender {
     const seen = this.#recalled(glance, memory);
     const plan = planMending(seen);
     if (plan.kind === 'done') return undefined;
-    if (plan.kind !== 'steps' && !(plan.kind === 'wait' && isWitnessAsked(seen))) return seen;
+    if (plan.kind !== 'steps') return seen;
     // To hold I/O back harms nothing, and each moment without counts: what this node wrote is in the cache.
-    const kinds = plan.kind === 'steps' ? plan.steps.map(({ kind }) => kind) : [];
-    if (kinds.length > 0 && kinds.every((kind) => kind === 'suspendGuard')) return seen;
+    if (plan.steps.every(({ kind }) => kind === 'suspendGuard')) return seen;
     try {
       const world = await worlds.consumer(volumeId, { filesystem: { kind: 'unprobed' }, waitedMs: 0, paths: [] });
-      this.#witness.answered();
       return world === undefined ? undefined : this.#recalled(world, memory);
     } catch (error) {
-      this.#witness.failed();
-      const unwitnessed = this.#recalled(glance, memory);
-      if (isWitnessWaived(unwitnessed)) return unwitnessed;
-      if (!kinds.every((kind) => WITHOUT_RECORD.has(kind))) throw error;
+      if (!plan.steps.every(({ kind }) => WITHOUT_RECORD.has(kind))) throw error;
       this.#parts.around.log.warn('mending from the cache', { volumeId, error: errorFields(error) });
       return seen;
     }
@@ -141,14 +131,8 @@ export class VolumeMender {
 
   #recalled(world: ConsumerWorld, memory: PathMemory): MendingWorld {
     memory.see(membersWithoutPath(world));
-    const { dropGraceMs, policyGraceMs } = this.#parts;
-    return { ...world, ...memory.recall(), dropGraceMs, policyGraceMs, witnessAwayMs: this.#witness.awayMs };
+    return { ...world, ...memory.recall(), dropGraceMs: this.#parts.dropGraceMs };
   }
-}
-
-/** Whoever waits for a record asks whether it could be made, so as to know for how long it could not. */
-function isWitnessAsked(world: ConsumerWorld): boolean {
-  return world.volume.spec.onWitnessLoss === 'continue' && isDropUnrecorded(world);
 }
 
 /** What no return of a holder or drive would mend: this node lacks something, or the device is another one. */

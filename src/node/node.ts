@@ -56,8 +56,6 @@ export interface NodeParts {
   readonly rebuildLimitMiBs?: number;
   /** How long a member that lost its path is waited for before it is dropped, milliseconds. */
   readonly dropGraceMs: number;
-  /** See `MenderParts`. */
-  readonly policyGraceMs: number;
   /** How long a member that was tried in vain is left alone. Default: a second, then longer, up to ten. */
   readonly rests?: Rests;
   readonly preflight: Preflight;
@@ -132,8 +130,8 @@ class Node implements RunningNode {
     const acts = { kernel, tools, volumes, me, now, log, pause, zeroedTo: this.#zeroedTo };
     const operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings });
     this.operations = operations;
-    const { dropGraceMs, policyGraceMs, rests } = parts;
-    const mender = new VolumeMender({ worlds, acts, around, volumes, dropGraceMs, policyGraceMs, rests });
+    const { dropGraceMs, rests } = parts;
+    const mender = new VolumeMender({ worlds, acts, around, volumes, dropGraceMs, rests });
     const grow = (volumeId: string): Promise<string | undefined> => operations.growOnce(volumeId);
     this.#fencer = new VolumeFencer({ worlds, acts, around, volumes, events, processes });
     this.#reconciler = new NodeVolumeReconciler({

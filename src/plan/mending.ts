@@ -11,7 +11,7 @@ import { planReturn } from './returning.ts';
 import { refuseByObject } from './staging.ts';
 import { flagSteps } from './start.ts';
 import type { MendStep } from './steps.ts';
-import { isWitnessWaived, planHoldBack } from './unrecorded-drop.ts';
+import { planHoldBack } from './unrecorded-drop.ts';
 import { columnOfEntry, hasPath, memberEntries, sortedBy, wait } from './view.ts';
 import type { ArrayMemberSeen, ArraySeen, ConsumerWorld, LegSeen, MendingWorld, Plan } from './world.ts';
 
@@ -131,27 +131,12 @@ function planLoss(world: MendingWorld, found: Serving, members: readonly Member[
     const member = membersOf(found).find((candidate) => candidate.entry === entry);
     // A local drive that went away may have lost what it had in its cache, as that of a holder that restarted.
     const stale = hasRestarted || entry.nodeID === world.me.nodeName;
-    const record: MendStep = { kind: 'recordLost', partitionUUID, state: isFailing ? 'Faulty' : 'Missing', stale };
     return [
-      ...(isWitnessWaived(world) ? [] : [record]),
+      { kind: 'recordLost', partitionUUID, state: isFailing ? 'Faulty' : 'Missing', stale },
       ...(member === undefined ? [] : letFail(world, found, member)),
     ];
   }
-  return planLastLoss(world, found, members);
-}
-
-/**
- * Nobody who holds everything can be reached: waited for, or told to whoever writes (`onLastCopyLoss: fail`). Nothing is recorded: MD keeps
- * the last one of a column, and what it does drop of several has nothing that the others lack. Guards hold again once a path is back.
- */
-function planLastLoss(world: MendingWorld, { status }: Serving, members: readonly Member[]): readonly MendStep[] {
-  if (world.volume.spec.onLastCopyLoss !== 'fail') return [];
-  return members.flatMap(({ entry: { partitionUUID }, way }) => {
-    const leg = legOf(world, status, partitionUUID);
-    const isLate = (world.lostMs[partitionUUID] ?? 0) >= world.policyGraceMs;
-    if (way.kind === 'ready' || !isLate || leg?.queues !== true || hasPath(world, leg)) return [];
-    return [{ kind: 'failGuard', name: leg.name }];
-  });
+  return [];
 }
 
 const stepsOrNothing = (steps: readonly MendStep[]): Plan<MendStep> | undefined =>

@@ -6,7 +6,7 @@ import type { PartitionStatus } from '../api/volume.ts';
 import { observeConsumer } from './health.ts';
 import type { MendStep } from './steps.ts';
 import { columnOfEntry, memberEntries, sortedBy, wait } from './view.ts';
-import type { ArraySeen, ConsumerWorld, LegSeen, MendingWorld, Plan } from './world.ts';
+import type { ArraySeen, ConsumerWorld, LegSeen, Plan } from './world.ts';
 
 /**
  * A member that is still being filled is no copy that a start goes by. What will not be recorded is not waited for: the last copy of its
@@ -29,11 +29,6 @@ export function isDropUnrecorded(world: ConsumerWorld): boolean {
   );
 }
 
-/** Its class would rather lose what is written while the API is away than wait for it (`onWitnessLoss: continue`; docs/limits.md). */
-export function isWitnessWaived({ volume, witnessAwayMs, policyGraceMs }: MendingWorld): boolean {
-  return volume.spec.onWitnessLoss === 'continue' && witnessAwayMs >= policyGraceMs;
-}
-
 function guardsInUse({ legs, volume }: ConsumerWorld, { members }: ArraySeen): readonly LegSeen[] {
   const isInUse = (leg: LegSeen): boolean =>
     members.some(({ partitionUUID, faulty }) => partitionUUID === leg.partitionUUID && !faulty);
@@ -46,10 +41,10 @@ function guardsInUse({ legs, volume }: ConsumerWorld, { members }: ArraySeen): r
  * same guards, and MD ends the write that failed only after it (`drivers/md/raid1.c`, `bio_end_io_list`). What was in flight beside that
  * one may end before the guards are held (docs/limits.md).
  */
-export function planHoldBack(world: MendingWorld, array: ArraySeen): Plan<MendStep> | undefined {
+export function planHoldBack(world: ConsumerWorld, array: ArraySeen): Plan<MendStep> | undefined {
   const guards = guardsInUse(world, array);
   const isHeld = ({ suspended }: LegSeen): boolean => suspended;
-  if (!isDropUnrecorded(world) || isWitnessWaived(world)) {
+  if (!isDropUnrecorded(world)) {
     const held = guards.filter(isHeld);
     if (held.length === 0) return undefined;
     return { kind: 'steps', steps: held.map(({ name }) => ({ kind: 'resumeGuard', name })) };

@@ -204,10 +204,6 @@ export interface MendingWorld extends ConsumerWorld {
   readonly lostMs: Readonly<Record<string, number>>;
   /** For so long a member that lost its path is waited for, milliseconds. */
   readonly dropGraceMs: number;
-  /** How long the API has not answered who mends, milliseconds on the mender's own clock; 0 when it did. */
-  readonly witnessAwayMs: number;
-  /** After so long `onWitnessLoss: continue` and `onLastCopyLoss: fail` take hold, milliseconds. */
-  readonly policyGraceMs: number;
   /** Their path failed again, right after it was mended, with a connection that lives: the drive behind it is bad (SPEC §7.3). */
   readonly failing: readonly string[];
   /** Members that are out and could not be reached a moment ago. */

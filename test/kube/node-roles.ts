@@ -85,7 +85,6 @@ export function startNodeRole<Client extends KubeClient>(options: NodeRoleOption
     nodes: createNodeReader(client),
     events,
     dropGraceMs: 5000,
-    policyGraceMs: 30_000,
     log: quiet,
     queueFor: (reconcile) => quickQueue(reconcile),
   });

@@ -45,7 +45,6 @@ export interface InProcessOptions {
   readonly startGraceMs?: number;
   /** Default: so long that nothing is dropped by time alone. */
   readonly dropGraceMs?: number;
-  readonly policyGraceMs?: number;
   /** Default: those of a node that runs, a second and more. */
   readonly rests?: Rests;
   readonly drivesPerNode?: number;
@@ -100,7 +99,7 @@ export class InProcessCluster {
   }
 
   #startRole(fake: FakeNode): RunningNode {
-    const { log = SILENT, startGraceMs = 5000, dropGraceMs = 600_000, policyGraceMs = 600_000 } = this.#options;
+    const { log = SILENT, startGraceMs = 5000, dropGraceMs = 600_000 } = this.#options;
     const { name } = fake;
     const metrics = this.#options.metrics?.(name);
     const volumes = Object.assign(new FakeStore(this.volumes), { watchAgeMs: 1500 });
@@ -126,7 +125,6 @@ export class InProcessCluster {
       events: this.events,
       startGraceMs,
       dropGraceMs,
-      policyGraceMs,
       ...(this.#options.rests === undefined ? {} : { rests: this.#options.rests }),
       preflight: this.#options.preflight ?? FIT,
       processes: this.#processesOf(name),

@@ -25,7 +25,7 @@ import { Random } from './random.ts';
 import type { Actor, Host } from './scheduler.ts';
 
 /** As the driver's default. */
-const GRACES = { dropGraceMs: 1000, policyGraceMs: 30_000, witnessAwayMs: 0 } as const;
+const DROP_GRACE_MS = 1000;
 const PASS_EVERY_MS = 10_000;
 const WAIT_MS = 1000;
 const MOST_ROUNDS = 40;
@@ -241,7 +241,7 @@ export class NodeProcess implements Host {
   #recalled(seen: ConsumerWorld): MendingWorld {
     const world = this.#cluster.rules.mending(seen);
     this.#paths.see(membersWithoutPath(world));
-    return { ...world, ...this.#paths.recall(), ...GRACES };
+    return { ...world, ...this.#paths.recall(), dropGraceMs: DROP_GRACE_MS };
   }
 
   *#lookToMend(): Actor<MendingWorld | undefined> {

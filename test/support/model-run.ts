@@ -217,15 +217,7 @@ export function mend(cluster: ModelCluster, late: boolean, life: Life = forever(
       const lostMs = Object.fromEntries(
         membersWithoutPath(world).map(({ partitionUUID }) => [partitionUUID, late ? 60_000 : 0]),
       );
-      return planMending({
-        ...world,
-        lostMs,
-        dropGraceMs: 1000,
-        policyGraceMs: 30_000,
-        witnessAwayMs: 0,
-        failing: [],
-        resting: [...away],
-      });
+      return planMending({ ...world, lostMs, dropGraceMs: 1000, failing: [], resting: [...away] });
     });
   alive(() => {
     tillNothing(() => {
