@@ -86,10 +86,6 @@ export async function actMendStep(acts: MendActs, volumeId: string, who: Who, st
       return;
     case 'disconnect':
       return kernel.nvmeDisconnect(step.nqn);
-    case 'suspendGuard':
-      return kernel.suspendDm(step.name);
-    case 'resumeGuard':
-      return kernel.resumeDm(step.name);
     case 'failMember':
       return kernel.setMdMemberState(step.array, step.member, 'faulty');
     case 'removeMember':

@@ -9,6 +9,7 @@ import type { ConsumerActs } from './act-consumer.ts';
 import { actUnstageStep } from './act-consumer.ts';
 import { leaveCondition } from './conditions.ts';
 import type { Surroundings } from './converge.ts';
+import { errorFields } from '../support/log.ts';
 import { convergeOnce } from './converge.ts';
 import type { Processes } from './openers.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
@@ -20,6 +21,8 @@ export interface FencerParts {
   readonly volumes: ObjectStore<MeshStorVolume>;
   readonly events: EventRecorder;
   readonly processes: Pick<Processes, 'killUsers'>;
+  /** See `planFencing`; default: that of a node that runs. */
+  readonly goneGraceMs?: number | undefined;
 }
 
 /** What one fencing remembers until it is over; lost with the process. */
@@ -33,6 +36,7 @@ interface Fencing {
 export class VolumeFencer {
   readonly #parts: FencerParts;
   readonly #fencings = new Map<string, Fencing>();
+  #orphans: Promise<void> | undefined;
 
   constructor(parts: FencerParts) {
     this.#parts = parts;
@@ -72,26 +76,42 @@ export class VolumeFencer {
 
   /**
    * Volumes of which guards are left here and no object anywhere, as after a long pause. The list of all names is asked for only when a
-   * look at the kernel says that there would be something to do. Rejects as `convergeOnce`.
+   * look at the kernel says that there is something to do. Asked for while it runs, it is that run. Never rejects.
    */
-  async fenceOrphans(): Promise<void> {
+  fenceOrphans(): Promise<void> {
+    this.#orphans ??= this.#fenceOrphans()
+      .catch((error: unknown) => this.#warnOf('orphans', error))
+      .finally(() => {
+        this.#orphans = undefined;
+      });
+    return this.#orphans;
+  }
+
+  async #fenceOrphans(): Promise<void> {
     const { volumes, worlds } = this.#parts;
     const here = await worlds.marksHere();
     if (here.size === 0) return;
     const known = new Set(volumes.list().map(({ metadata }) => volumeMarkFor(metadata.name)));
-    for (const mark of here) if (!known.has(mark)) await this.#fenceOrphan(mark);
+    for (const mark of here) {
+      if (known.has(mark)) continue;
+      const name = `gone (${mark})`;
+      await this.#fenceOrphan(mark, name).catch((error: unknown) => this.#warnOf(name, error));
+    }
   }
 
-  async #fenceOrphan(mark: string): Promise<void> {
-    const { around, volumes, worlds } = this.#parts;
-    const name = `gone (${mark})`;
-    const look = (): Promise<ConsumerWorld | undefined> => worlds.orphanOf(mark, this.#waitedMs(name));
+  #warnOf(volumeId: string, error: unknown): void {
+    this.#parts.around.log.warn('fencing failed', { volumeId, error: errorFields(error) });
+  }
+
+  async #fenceOrphan(mark: string, name: string): Promise<void> {
+    const { around, goneGraceMs, volumes, worlds } = this.#parts;
     const plan = async (): Promise<Plan<FenceStep>> => {
-      const seen = await look();
-      if (seen === undefined || planFencing(seen).kind === 'done') return { kind: 'done' };
-      if ((await volumes.names()).some((volumeId) => volumeMarkFor(volumeId) === mark)) return { kind: 'done' };
-      if (!this.#fencings.has(name)) this.#fencings.set(name, { since: performance.now() });
-      return planFencing(seen);
+      const seen = await worlds.orphanOf(mark, this.#waitedMs(name));
+      const wanted = seen === undefined ? { kind: 'done' as const } : planFencing(seen, goneGraceMs);
+      if (wanted.kind !== 'done' && !this.#fencings.has(name)) this.#fencings.set(name, { since: performance.now() });
+      if (wanted.kind !== 'steps') return wanted;
+      const isThere = (await volumes.names()).some((volumeId) => volumeMarkFor(volumeId) === mark);
+      return isThere ? { kind: 'wait', reason: 'its object is there, and cannot be understood' } : wanted;
     };
     const act = (step: FenceStep): Promise<void> => this.#act(name, step);
     this.#tell(name, await convergeOnce({ name: 'fence', volumeId: name, plan, act }, around));

@@ -38,12 +38,7 @@ export interface Wait {
 export const WAIT_MS = 1000;
 
 /** They change nothing that another node or a later start goes by. */
-const WITHOUT_RECORD: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>([
-  'connect',
-  'reloadGuard',
-  'suspendGuard',
-  'resumeGuard',
-]);
+const WITHOUT_RECORD: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>(['connect', 'reloadGuard']);
 /** Reaching a member: fails for as long as its holder or drive is away, maybe for days, and is nothing to raise an alarm for each time. */
 const REACHING: ReadonlySet<MendStep['kind']> = new Set<MendStep['kind']>([
   'connect',
@@ -107,7 +102,7 @@ export class VolumeMender {
   /**
    * A glance first, as a holder does: a pass over volumes that are well, or wait, costs neither a request nor a read of a drive. Without
    * the API the glance is enough to give a guard its path again, which needs no record: the path lives only as long as this node's
-   * grant does. So it is for letting go what was held back until a record that the cache shows.
+   * grant does.
    */
   async #look(volumeId: string, memory: PathMemory): Promise<MendingWorld | undefined> {
     const { worlds } = this.#parts;
@@ -117,8 +112,6 @@ export class VolumeMender {
     const plan = planMending(seen);
     if (plan.kind === 'done') return undefined;
     if (plan.kind !== 'steps') return seen;
-    // To hold I/O back harms nothing, and each moment without counts: what this node wrote is in the cache.
-    if (plan.steps.every(({ kind }) => kind === 'suspendGuard')) return seen;
     try {
       const world = await worlds.consumer(volumeId, { filesystem: { kind: 'unprobed' }, waitedMs: 0, paths: [] });
       return world === undefined ? undefined : this.#recalled(world, memory);

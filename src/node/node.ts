@@ -11,6 +11,7 @@ import { Wakeups } from '../support/wakeups.ts';
 import type { OnStep, StepDone, Surroundings } from './converge.ts';
 import type { DrivePolicy } from './drive-policy.ts';
 import { VolumeFencer } from './fencer.ts';
+import { HoldBack } from './hold-back.ts';
 import { Inventory } from './inventory.ts';
 import type { Processes } from './openers.ts';
 import { PROCESSES } from './openers.ts';
@@ -22,6 +23,7 @@ import type { Preflight } from './preflight-watch.ts';
 import { NodeVolumeReconciler } from './reconciler.ts';
 import { lookAtDrives } from './snapshot.ts';
 import { TargetPorts } from './target-ports.ts';
+import { VolumeReporter } from './reporter.ts';
 import { RebuildLimit } from './rebuild-limit.ts';
 import { SharedLook } from './shared-look.ts';
 import type { Tools } from './tools.ts';
@@ -56,6 +58,8 @@ export interface NodeParts {
   readonly rebuildLimitMiBs?: number;
   /** How long a member that lost its path is waited for before it is dropped, milliseconds. */
   readonly dropGraceMs: number;
+  /** See `FencerParts`. */
+  readonly goneGraceMs?: number;
   /** How long a member that was tried in vain is left alone. Default: a second, then longer, up to ten. */
   readonly rests?: Rests;
   readonly preflight: Preflight;
@@ -86,6 +90,7 @@ class Node implements RunningNode {
   readonly operations: NodeOperations;
   readonly #parts: NodeParts;
   readonly #inventory: Inventory;
+  readonly #holdBack: HoldBack;
   readonly #reconciler: NodeVolumeReconciler;
   readonly #fencer: VolumeFencer;
   readonly #look: SharedLook;
@@ -130,16 +135,18 @@ class Node implements RunningNode {
     const acts = { kernel, tools, volumes, me, now, log, pause, zeroedTo: this.#zeroedTo };
     const operations = new VolumeNodeOperations({ kernel, worlds, acts, around, fatalFindings });
     this.operations = operations;
-    const { dropGraceMs, rests } = parts;
+    const { dropGraceMs, goneGraceMs, rests } = parts;
     const mender = new VolumeMender({ worlds, acts, around, volumes, dropGraceMs, rests });
     const grow = (volumeId: string): Promise<string | undefined> => operations.growOnce(volumeId);
-    this.#fencer = new VolumeFencer({ worlds, acts, around, volumes, events, processes });
+    this.#fencer = new VolumeFencer({ worlds, acts, around, volumes, events, processes, goneGraceMs });
+    const reporter = new VolumeReporter({ volumes, events, now });
+    this.#holdBack = new HoldBack({ kernel, worlds, reporter, around });
     this.#reconciler = new NodeVolumeReconciler({
       worlds,
       acts,
       around,
       volumes,
-      events,
+      reporter,
       mender,
       fencer: this.#fencer,
       grow,
@@ -167,7 +174,7 @@ class Node implements RunningNode {
     this.#stopped = true;
     for (const timer of this.#timers) clearInterval(timer);
     for (const undo of this.#undo) undo();
-    await Promise.all([this.#queue.shutdown(), this.#pass, this.#publishing]);
+    await Promise.all([this.#queue.shutdown(), this.#pass, this.#publishing, this.#holdBack.stop()]);
   }
 
   #holderView(): ReturnType<ConstructorParameters<typeof VolumeWorlds>[0]['holderView']> {
@@ -195,6 +202,7 @@ class Node implements RunningNode {
   }
 
   #onKernelEvents(events: readonly KernelEvent[]): void {
+    if (events.some(({ source, device }) => source === 'md' || device.startsWith('md'))) void this.#holdBack.look();
     this.#look.invalidate();
     this.#wakeups.ring();
     for (const volumeId of this.#reconciler.concerned()) this.#queue.add(volumeId);
@@ -216,6 +224,7 @@ class Node implements RunningNode {
 
   async #doPass(): Promise<void> {
     if (this.#stopped || !this.#parts.devices.isSynced) return;
+    void this.#holdBack.look();
     await this.#parts.preflight.lookAgain();
     await this.#ownNode.refresh();
     this.#askedForLabels = true;
@@ -225,7 +234,7 @@ class Node implements RunningNode {
     for (const volumeId of this.#reconciler.concerned()) this.#queue.add(volumeId);
     await this.#limitRebuilds();
     for (const volumeId of await this.#fencer.leftHere()) this.#queue.add(volumeId);
-    await this.#fencer.fenceOrphans();
+    void this.#fencer.fenceOrphans();
   }
 
   async #limitRebuilds(): Promise<void> {

@@ -3,14 +3,10 @@
  * takes down when it is none any more. Woken by kernel events and
  * by changes of the volumes; a full pass every 10 s is the safety net (SPEC §8).
  */
-import type { EventRecorder, EventSubject, ObjectStore } from '../api/object.ts';
-import { PVC_NAME_ANNOTATION, PVC_NAMESPACE_ANNOTATION, PV_NAME_ANNOTATION, VOLUME_KIND } from '../api/names.ts';
+import type { ObjectStore } from '../api/object.ts';
 import type { MeshStorVolume } from '../api/volume.ts';
 import { observeConsumer } from '../plan/health.ts';
-import { whoOf } from '../plan/owner.ts';
-import { healthChange, recordReported } from '../plan/records.ts';
 import type { HolderStep } from '../plan/steps.ts';
-import { isUuid } from '../support/uuid.ts';
 import type { HolderActs } from './act-holder.ts';
 import { actHolderStep } from './act-holder.ts';
 import { errorFields } from '../support/log.ts';
@@ -21,6 +17,7 @@ import { nameOfMember, partitionOfHolderStep } from './step-members.ts';
 import type { VolumeFencer } from './fencer.ts';
 import type { VolumeMender, Wait } from './mender.ts';
 import { WAIT_MS } from './mender.ts';
+import type { VolumeReporter } from './reporter.ts';
 import type { VolumeWorlds } from './volume-worlds.ts';
 
 export interface ReconcilerParts {
@@ -28,20 +25,11 @@ export interface ReconcilerParts {
   readonly acts: HolderActs;
   readonly around: Surroundings;
   readonly volumes: ObjectStore<MeshStorVolume>;
-  readonly events: EventRecorder;
+  readonly reporter: Pick<VolumeReporter, 'report'>;
   readonly mender: Pick<VolumeMender, 'mend'>;
   readonly fencer: Pick<VolumeFencer, 'fence'>;
   /** Makes array and filesystem take what the capacity has gained; says what it waits for. */
   readonly grow: (volumeId: string) => Promise<string | undefined>;
-}
-
-/** The claim that the volume was made for, where `kubectl describe pvc` looks. The provisioner names a PV after its claim's uid. */
-function claimOf({ metadata }: MeshStorVolume): readonly EventSubject[] {
-  const name = metadata.annotations[PVC_NAME_ANNOTATION] ?? '';
-  const namespace = metadata.annotations[PVC_NAMESPACE_ANNOTATION] ?? '';
-  if (name === '' || namespace === '') return [];
-  const uid = (metadata.annotations[PV_NAME_ANNOTATION] ?? metadata.name).replace(/^pvc-/, '');
-  return [{ kind: 'PersistentVolumeClaim', name, namespace, uid: isUuid(uid) ? uid : '' }];
 }
 
 export class NodeVolumeReconciler {
@@ -114,35 +102,14 @@ export class NodeVolumeReconciler {
     return reason === undefined ? undefined : { reason, afterMs: WAIT_MS };
   }
 
-  /** Writes what the consumer sees of its array: member states, counters, progress. Nothing when nothing changed. */
   async #report(volumeId: string): Promise<void> {
-    const { around, worlds, volumes } = this.#parts;
+    const { around, reporter, worlds, volumes } = this.#parts;
     if (volumes.get(volumeId)?.status?.nodeName !== worlds.me.nodeName) return;
     await around.rounds.run(volumeId, undefined, async () => {
       const world = await worlds.reported(volumeId);
       const status = world?.volume.status;
       if (world === undefined || status === undefined || (world.array === undefined && status.mdState === '')) return;
-      const seen = observeConsumer(world);
-      const who = whoOf(world.me, world.volume);
-      const { now } = this.#parts.acts;
-      // By the cache first: a pass with nothing to tell costs no request.
-      if (recordReported(world.volume, who, seen, now()) === undefined) return;
-      let change: ReturnType<typeof healthChange>;
-      const after = await volumes.mutateStatus(volumeId, (current) => {
-        const next = recordReported(current, who, seen, now());
-        change = healthChange(current.status, next);
-        return next;
-      });
-      if (change !== undefined) this.#tell(after, change, seen.message);
+      await reporter.report(world, observeConsumer(world));
     });
-  }
-
-  /** By what the write changed in the object: once for each trouble and once for its end, whatever states lie between. */
-  #tell(volume: MeshStorVolume, change: 'degraded' | 'healthy', message: string): void {
-    const { name, uid } = volume.metadata;
-    for (const about of [{ kind: VOLUME_KIND, name, uid }, ...claimOf(volume)]) {
-      if (change === 'healthy') this.#parts.events.record(about, 'Normal', 'VolumeHealthy', 'all members are in sync');
-      else this.#parts.events.record(about, 'Warning', 'VolumeDegraded', message);
-    }
   }
 }

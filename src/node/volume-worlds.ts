@@ -15,7 +15,7 @@ import { observeConsumer, observeHolder } from './observe-volume.ts';
 import { volumeFromKernel } from './orphan.ts';
 import type { SharedLook } from './shared-look.ts';
 import type { NodeSnapshot } from './snapshot.ts';
-import { takeSnapshot } from './snapshot.ts';
+import { lookAtArrays, takeSnapshot } from './snapshot.ts';
 
 /** Reads a Node; the only thing that this role needs of them. */
 export interface NodeReader {
@@ -133,6 +133,19 @@ export class VolumeWorlds {
     const look = { filesystem: UNPROBED, waitedMs: 0, paths: [], ...holders, withStamps: false };
     const { kernel, me, startGraceMs } = this.#parts;
     return observeConsumer(kernel, await this.#parts.look.take(), volume, { me, startGraceMs, ...look });
+  }
+
+  /**
+   * Volumes of which this node is the consumer, by the cache and one look at guards and arrays: no request, no read of a drive. They have
+   * neither partitions nor connections nor mounts.
+   */
+  async consumedHere(): Promise<readonly ConsumerWorld[]> {
+    const { kernel, me, startGraceMs, volumes } = this.#parts;
+    const mine = volumes.list().filter(({ status }) => status?.nodeName === me.nodeName);
+    if (mine.length === 0) return [];
+    const snapshot = await lookAtArrays(kernel);
+    const view = { me, ...NOBODY, filesystem: UNPROBED, waitedMs: 0, startGraceMs, withStamps: false, paths: [] };
+    return Promise.all(mine.map((volume) => observeConsumer(kernel, snapshot, volume, view)));
   }
 
   /**

@@ -4,8 +4,8 @@
  */
 import type { FenceStep } from './steps.ts';
 import { arrayGuards, fencedHere, openersOf, ourMounts, ownGuards } from './teardown.ts';
-import { hasPath, notConsumerReason, refuseBehind, sortedBy, stepsOrDone, wait } from './view.ts';
-import type { ArraySeen, ConsumerWorld, Plan } from './world.ts';
+import { notConsumerReason, refuseBehind, sortedBy, stepsOrDone, wait } from './view.ts';
+import type { ArraySeen, ConsumerWorld, LegSeen, Plan } from './world.ts';
 
 /** A program that got an error may close its files by itself; after this it is killed. */
 export const KILL_AFTER_MS = 5000;
@@ -62,25 +62,41 @@ function planArray(world: ConsumerWorld, array: ArraySeen, why: string): Plan<Fe
   return openers === undefined ? takeDown(world, array, []) : wait(`${why}; still in use by ${openers}`);
 }
 
+/** For so long no member of a volume without an object may be within reach before it is taken down. */
+export const GONE_GRACE_MS = 30_000;
+
+/** A connection lives, or the partition is here, whatever its guard says: without an object nobody mends guards. */
+function isWithinReach({ imports, partitions }: ConsumerWorld, { partitionUUID, epoch }: LegSeen): boolean {
+  const isLive = imports.some(
+    (seen) =>
+      seen.partitionUUID === partitionUUID &&
+      seen.epoch === epoch &&
+      seen.controllers.some(({ state }) => state === 'live'),
+  );
+  return isLive || partitions.some((partition) => partition.partitionUUID === partitionUUID);
+}
+
 /**
  * Of a volume that was deleted while this node slept: pods that write to it wait in its guards for ever. An API restored from a backup
- * may lack a volume that is in use, so one of which any member can still be reached is left to its pods.
+ * may lack a volume that is in use, so one of which any member is within reach is left to its pods.
  */
-function planGone(world: ConsumerWorld): Plan<FenceStep> {
-  const { array } = world;
-  if (ownGuards(world).some((leg) => hasPath(world, leg))) return { kind: 'done' };
+function planGone(world: ConsumerWorld, graceMs: number): Plan<FenceStep> {
+  const { array, waitedMs } = world;
+  if (ownGuards(world).some((leg) => isWithinReach(world, leg))) return { kind: 'done' };
+  const why = 'the volume is gone, and so are the paths of its members';
+  if (waitedMs < graceMs) return wait(why);
   if (array === undefined) return stepsOrDone(leftovers(world));
-  return planArray(world, array, 'the volume is gone, and so are the paths of its members');
+  return planArray({ ...world, waitedMs: waitedMs - graceMs }, array, why);
 }
 
 /**
  * `waitedMs`: since this fencing began. `done` for whatever is this node's to use, and for a volume whose status is gone. Whoever gives a
  * volume without an object (no uid) has asked the API that there is none.
  */
-export function planFencing(world: ConsumerWorld): Plan<FenceStep> {
+export function planFencing(world: ConsumerWorld, goneGraceMs = GONE_GRACE_MS): Plan<FenceStep> {
   const { array, volume, me } = world;
   if (volume.status === undefined) return { kind: 'done' };
-  if (volume.metadata.uid === '') return planGone(world);
+  if (volume.metadata.uid === '') return planGone(world, goneGraceMs);
   const behind = refuseBehind(world);
   if (behind !== undefined) return behind;
   const why = fencedHere(world);

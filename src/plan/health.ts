@@ -1,6 +1,6 @@
 /** What the consumer's kernel says of the volume, in the words of its status (SPEC §2). */
 import type { MdState, PartitionStatus } from '../api/volume.ts';
-import { describeMember, fencedReason, isQueueing, memberEntries } from './view.ts';
+import { describeMember, fencedReason, isHealthyGuard, memberEntries } from './view.ts';
 import type { ArraySeen, ConsumerWorld } from './world.ts';
 
 export interface ConsumerObservation {
@@ -82,7 +82,7 @@ function promotable(world: ConsumerWorld): readonly string[] {
   return memberEntries(volume.status)
     .filter((entry) => inSync.has(entry.partitionUUID))
     .filter((entry) =>
-      world.legs.some((leg) => leg.partitionUUID === entry.partitionUUID && leg.epoch === epoch && isQueueing(leg)),
+      world.legs.some((leg) => leg.partitionUUID === entry.partitionUUID && leg.epoch === epoch && isHealthyGuard(leg)),
     )
     .map((entry) => entry.partitionUUID);
 }

@@ -1,7 +1,7 @@
 /**
  * What the array of a staged volume needs while pods use it (SPEC §7.2, §7.3, §7.8, §8). NodeStage has ended by then: nobody calls.
- * In this order: what MD dropped by itself holds the rest back until it is on record; a member recorded as lost is let fail and taken out; a lost path is mended or, after a grace, recorded; a member that
- * is out is brought back.
+ * In this order: a member recorded as lost is let fail and taken out; a lost path is mended or, after a grace, recorded; a member that
+ * is out is brought back. While something is held back (`planHoldBack`) nothing of this is done.
  */
 import type { PartitionStatus, VolumeStatus } from '../api/volume.ts';
 import type { Member } from './connections.ts';
@@ -11,8 +11,8 @@ import { planReturn } from './returning.ts';
 import { refuseByObject } from './staging.ts';
 import { flagSteps } from './start.ts';
 import type { MendStep } from './steps.ts';
-import { planHoldBack } from './unrecorded-drop.ts';
-import { columnOfEntry, hasPath, memberEntries, sortedBy, wait } from './view.ts';
+import { isDropUnrecorded, suspendedGuards } from './unrecorded-drop.ts';
+import { columnOfEntry, hasPath, holdsBack, memberEntries, sortedBy, wait } from './view.ts';
 import type { ArrayMemberSeen, ArraySeen, ConsumerWorld, LegSeen, MendingWorld, Plan } from './world.ts';
 
 /** Arrays that serve nobody: putting them together, or giving them up, is the business of the call that does it. */
@@ -84,7 +84,7 @@ function isAnotherStuck(world: ConsumerWorld, { status, array }: Serving, except
   return array.members.some(({ partitionUUID, faulty }) => {
     if (partitionUUID === undefined || partitionUUID === except || faulty) return false;
     const leg = legOf(world, status, partitionUUID);
-    return leg === undefined || (leg.queues && !hasPath(world, leg));
+    return leg === undefined || holdsBack(world, leg);
   });
 }
 
@@ -180,8 +180,8 @@ export function planMending(world: MendingWorld): Plan<MendStep> {
   const found = serving(world);
   if (found === undefined) return { kind: 'done' };
   const { status, array } = found;
-  const heldBack = planHoldBack(world, array);
-  if (heldBack !== undefined) return heldBack;
+  if (isDropUnrecorded(world)) return wait('what MD has dropped by itself is not on record yet');
+  if (suspendedGuards(world).length > 0) return wait('guards of the array are held back');
   const members = waysOf(world, found);
   const first = stepsOrNothing(planLosses(world, found, members)) ?? stepsOrNothing(repairs(world, members));
   if (first !== undefined) return first;

@@ -135,7 +135,9 @@ function unguarded(world: ConsumerWorld, status: VolumeStatus, array: ArraySeen)
  */
 export function abandonSteps(world: ConsumerWorld, array: ArraySeen): readonly StageStep[] {
   const inArray = new Set(array.members.map(({ partitionUUID }) => partitionUUID));
-  const stuck = world.legs.filter((leg) => inArray.has(leg.partitionUUID) && leg.queues && !isHealthyGuard(leg));
+  const stuck = world.legs.filter(
+    (leg) => inArray.has(leg.partitionUUID) && (leg.suspended || (leg.queues && !isHealthyGuard(leg))),
+  );
   const fail = sortedBy(stuck, ({ name }) => name).map(({ name }): StageStep => ({ kind: 'failGuard', name }));
   return [...fail, { kind: 'stopArray', array: array.name }];
 }

@@ -236,11 +236,15 @@ export type MendStep =
   | { readonly kind: 'recordReturning'; readonly partitionUUID: string }
   /** From a partition that is a member no more. */
   | { readonly kind: 'disconnect'; readonly nqn: string }
-  /** What MD dropped by itself is not on record: no other member takes a write. Until `resumeGuard`, whoever does it. */
-  | { readonly kind: 'suspendGuard' | 'resumeGuard'; readonly name: string }
   | { readonly kind: 'failMember' | 'removeMember'; readonly array: string; readonly member: string }
   /** By the bitmap if it still has the array's superblock, else in full. */
   | { readonly kind: 'addMember'; readonly partitionUUID: string; readonly array: string; readonly leg: string };
+
+/** What MD dropped by itself is not on record: no other member takes a write, until it is. */
+export interface HoldBackStep {
+  readonly kind: 'suspendGuard' | 'resumeGuard';
+  readonly name: string;
+}
 
 export type UnstageStep =
   | { readonly kind: 'unmount'; readonly target: string }

@@ -88,7 +88,7 @@ function planFenced(world: ConsumerWorld, array: ArraySeen, stagingPath: string,
 /** Members whose guard `isStuck` and would hold I/O back: unmounting or stopping would hang. */
 function stuckMembers(world: ConsumerWorld, array: ArraySeen, isStuck: (leg: LegSeen) => boolean): readonly string[] {
   const { status } = world.volume;
-  const stuck = arrayGuards(world, array).filter((leg) => leg.queues && isStuck(leg));
+  const stuck = arrayGuards(world, array).filter((leg) => leg.suspended || (leg.queues && isStuck(leg)));
   return stuck.map((leg) => {
     const entry =
       status === undefined

@@ -4,17 +4,17 @@
  */
 import type { PartitionStatus } from '../api/volume.ts';
 import { observeConsumer } from './health.ts';
-import type { MendStep } from './steps.ts';
-import { columnOfEntry, memberEntries, sortedBy, wait } from './view.ts';
-import type { ArraySeen, ConsumerWorld, LegSeen, Plan } from './world.ts';
+import type { HoldBackStep } from './steps.ts';
+import { columnOfEntry, memberEntries, sortedBy } from './view.ts';
+import type { ConsumerWorld, LegSeen } from './world.ts';
 
 /**
- * A member that is still being filled is no copy that a start goes by. What will not be recorded is not waited for: the last copy of its
- * column that everything is on (see `recordObserved`).
+ * A member that is still being filled is no copy that a start goes by. What cannot be recorded is not waited for: as long as no other
+ * member of its column is recorded `Synced`, or could be in the same write (see `recordObserved`).
  */
 export function isDropUnrecorded(world: ConsumerWorld): boolean {
   const { volume } = world;
-  if (volume.status === undefined) return false;
+  if (volume.status === undefined || volume.status.phase === 'Deleting') return false;
   const { dropped, inSync } = observeConsumer(world);
   const isDropped = ({ partitionUUID }: PartitionStatus): boolean =>
     dropped.some((member) => member.partitionUUID === partitionUUID);
@@ -29,28 +29,28 @@ export function isDropUnrecorded(world: ConsumerWorld): boolean {
   );
 }
 
-function guardsInUse({ legs, volume }: ConsumerWorld, { members }: ArraySeen): readonly LegSeen[] {
-  const isInUse = (leg: LegSeen): boolean =>
-    members.some(({ partitionUUID, faulty }) => partitionUUID === leg.partitionUUID && !faulty);
-  const guards = legs.filter((leg) => leg.kind === 'guard' && leg.epoch === volume.status?.attachmentEpoch);
-  return sortedBy(guards.filter(isInUse), ({ name }) => name);
+function guardsOf({ legs, volume }: ConsumerWorld): readonly LegSeen[] {
+  const guards = legs.filter(({ kind, epoch }) => kind === 'guard' && epoch === volume.status?.attachmentEpoch);
+  return sortedBy(guards, ({ name }) => name);
+}
+
+/** Guards of the volume that hold everything back. */
+export function suspendedGuards(world: ConsumerWorld): readonly LegSeen[] {
+  return guardsOf(world).filter(({ suspended }) => suspended);
 }
 
 /**
- * Of an array in service. Undefined when there is nothing to hold back and nothing held. MD's own record of the drop goes through the
- * same guards, and MD ends the write that failed only after it (`drivers/md/raid1.c`, `bio_end_io_list`). What was in flight beside that
- * one may end before the guards are held (docs/limits.md).
+ * What is to be held back, or let go, now. MD's own record of the drop goes through the same guards, and MD ends the write that failed
+ * only after it (`drivers/md/raid1.c`, `bio_end_io_list`). What was in flight beside that one may end before (docs/limits.md).
  */
-export function planHoldBack(world: ConsumerWorld, array: ArraySeen): Plan<MendStep> | undefined {
-  const guards = guardsInUse(world, array);
-  const isHeld = ({ suspended }: LegSeen): boolean => suspended;
-  if (!isDropUnrecorded(world)) {
-    const held = guards.filter(isHeld);
-    if (held.length === 0) return undefined;
-    return { kind: 'steps', steps: held.map(({ name }) => ({ kind: 'resumeGuard', name })) };
-  }
-  const open = guards.filter((leg) => !isHeld(leg));
-  if (open.length === 0)
-    return wait('MD has dropped a member by itself: the others are held back until it is on record');
-  return { kind: 'steps', steps: open.map(({ name }) => ({ kind: 'suspendGuard', name })) };
+export function planHoldBack(world: ConsumerWorld): readonly HoldBackStep[] {
+  const { array } = world;
+  const isUsed = ({ partitionUUID }: LegSeen): boolean =>
+    array?.members.some((member) => member.partitionUUID === partitionUUID && !member.faulty) === true;
+  const mustHold = array !== undefined && isDropUnrecorded(world);
+  return guardsOf(world).flatMap((leg): readonly HoldBackStep[] => {
+    const mustBeHeld = mustHold && isUsed(leg);
+    if (mustBeHeld === leg.suspended) return [];
+    return [{ kind: mustBeHeld ? 'suspendGuard' : 'resumeGuard', name: leg.name }];
+  });
 }

@@ -171,14 +171,9 @@ export function notConsumerReason(volume: MeshStorVolume, me: NodeIdentity): str
   return undefined;
 }
 
-/** A guard that has a path and holds I/O back when that goes (SPEC §7.2); now, too, while it is suspended. */
-export function isQueueing(leg: LegSeen): boolean {
-  return leg.kind === 'guard' && leg.queues && leg.pathState === 'active';
-}
-
-/** A guard that lets I/O through, and holds it back when its path goes. */
+/** A guard that holds I/O back when its path goes, and has a path (SPEC §7.2). */
 export function isHealthyGuard(leg: LegSeen): boolean {
-  return isQueueing(leg) && !leg.suspended;
+  return leg.kind === 'guard' && leg.queues && leg.pathState === 'active' && !leg.suspended;
 }
 
 /**
@@ -190,6 +185,14 @@ export function hasPath(world: Traces, leg: LegSeen): boolean {
   const { partitionUUID, epoch } = leg;
   const seen = (world.imports ?? []).find((each) => each.partitionUUID === partitionUUID && each.epoch === epoch);
   return seen === undefined || seen.controllers.some(({ state }) => state === 'live');
+}
+
+/**
+ * Whether I/O waits in a guard, or would. A suspended one lets nothing through, whatever its table says: the kernel takes
+ * `queue_if_no_path` out of it until it is resumed (`drivers/md/dm-mpath.c`, `multipath_presuspend`).
+ */
+export function holdsBack(world: Traces, leg: LegSeen): boolean {
+  return leg.suspended || (leg.queues && !hasPath(world, leg));
 }
 
 const READABLE: ReadonlySet<GptState> = new Set(['valid', 'primary-only', 'backup-only', 'differ', 'blank']);

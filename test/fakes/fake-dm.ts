@@ -176,6 +176,7 @@ export class FakeDm {
     const [word = ''] = message.trim().split(/\s+/);
     const isGuard = device.targets.some(({ target }) => isMultipath(target));
     if (!isGuard) throw kernelError('EINVAL', 'ioctl DM_TARGET_MSG', name);
+    if (device.suspended) throw kernelError('EBUSY', 'ioctl DM_TARGET_MSG', name);
     if (word === 'fail_if_no_path') device.queueIfNoPath = false;
     else if (word === 'queue_if_no_path') device.queueIfNoPath = true;
     else if (word === 'fail_path') device.pathFailed = true;
@@ -256,9 +257,12 @@ export class FakeDm {
   }
 }
 
-/** As the kernel prints it: the table with the features that hold now, the status with path states. */
+/**
+ * As the kernel prints it: the table with the features that hold now, the status with path states. While it is suspended a guard does
+ * not queue by itself (`multipath_presuspend`).
+ */
 function describe(device: FakeDmDevice): DmDevice {
-  const features = device.queueIfNoPath ? '3 queue_if_no_path queue_mode bio' : '2 queue_mode bio';
+  const features = device.queueIfNoPath && !device.suspended ? '3 queue_if_no_path queue_mode bio' : '2 queue_mode bio';
   const path = device.pathFailed ? 'F' : 'A';
   const tableOf = ({ target, under }: LoadedTarget): DmTarget =>
     isMultipath(target) ? { ...target, params: `${features} 0 1 1 service-time 0 1 1 ${under.devNumber} 1` } : target;

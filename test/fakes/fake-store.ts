@@ -44,6 +44,8 @@ export class FakeServer<T extends Stored> {
   readonly writes: { readonly step: StoreStep; readonly name: string; readonly after: T | undefined }[] = [];
   /** Nobody gets an answer; caches stay as they are. */
   isDown = false;
+  /** Requests hang, and go on when it is over. */
+  isSilent = false;
   #version = 0;
   #uid = 0;
 
@@ -220,6 +222,7 @@ export class FakeStore<T extends Stored> implements ObjectStore<T> {
   }
 
   async #pause(step: string, name: string): Promise<void> {
+    while (this.server.isSilent) await new Promise((resolve) => setTimeout(resolve, 5));
     await (this.#options.pause?.(`${step} ${name}`) ?? Promise.resolve());
   }
 

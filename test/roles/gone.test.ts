@@ -12,6 +12,7 @@ describe('what is left of a volume that was deleted', () => {
   beforeEach(async () => {
     steps.length = 0;
     cluster = new InProcessCluster(['node1', 'node2'], {
+      goneGraceMs: 0,
       findOpeners: async (node) => ((await isMounted(node)) ? ['postgres (4711)'] : []),
       onStep: (node, { operation, step }) => {
         if (node === 'node2' && operation === 'fence') steps.push(step);
@@ -79,6 +80,21 @@ describe('what is left of a volume that was deleted', () => {
     await wake();
     expect(await leftOnConsumer()).to.deep.equal(before);
     expect(steps).to.deep.equal([]);
+  });
+
+  it('is left alone, too, when its guards have given up a path that is back, or hold everything back', async () => {
+    const { kernel } = cluster.fake('node2');
+    const before = await leftOnConsumer();
+    cluster.volumes.objects.delete(VOLUME);
+    const guards = (await kernel.dmDevices('meshstor-')).filter(({ table }) => table[0]?.type === 'multipath');
+    expect(guards).to.have.length(1);
+    for (const { name } of guards) await kernel.messageDm(name, 'fail_path');
+    await wake();
+    for (const { name } of guards) await kernel.suspendDm(name);
+    await wake();
+    expect(await leftOnConsumer()).to.deep.equal(before);
+    expect(steps).to.deep.equal([]);
+    for (const { name } of guards) await kernel.resumeDm(name);
   });
 
   it('is left alone when there is an object that cannot be understood, and without the API', async () => {

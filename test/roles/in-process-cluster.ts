@@ -45,6 +45,8 @@ export interface InProcessOptions {
   readonly startGraceMs?: number;
   /** Default: so long that nothing is dropped by time alone. */
   readonly dropGraceMs?: number;
+  /** Default: that of a node that runs. */
+  readonly goneGraceMs?: number;
   /** Default: those of a node that runs, a second and more. */
   readonly rests?: Rests;
   readonly drivesPerNode?: number;
@@ -125,6 +127,7 @@ export class InProcessCluster {
       events: this.events,
       startGraceMs,
       dropGraceMs,
+      ...(this.#options.goneGraceMs === undefined ? {} : { goneGraceMs: this.#options.goneGraceMs }),
       ...(this.#options.rests === undefined ? {} : { rests: this.#options.rests }),
       preflight: this.#options.preflight ?? FIT,
       processes: this.#processesOf(name),

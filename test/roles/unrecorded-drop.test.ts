@@ -96,6 +96,17 @@ describe('a staged volume of which MD drops a member by itself', () => {
     await untilHeld(false);
   });
 
+  it('is held back, too, while other work on it waits for an API that does not answer', async () => {
+    cluster.volumes.isSilent = true;
+    const unstaged = cluster.unstage(volumeId, 'node1');
+    await dropMember();
+    await untilHeld(true);
+    expect(stateOnNode2()).to.equal('Synced');
+    cluster.volumes.isSilent = false;
+    await unstaged;
+    expect(stateOnNode2()).to.equal('Faulty');
+  });
+
   it('is unstaged in order once the drop is on record, and not before', async () => {
     cluster.volumes.isDown = true;
     await dropMember();

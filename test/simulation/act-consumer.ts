@@ -316,12 +316,6 @@ export function* actConsumerStep(
     case 'failGuard':
       failGuard(cluster, machine, step.name);
       return;
-    case 'suspendGuard':
-    case 'resumeGuard':
-      mustLeg(machine, step.name).suspended = step.kind === 'suspendGuard';
-      cluster.tally.thing(step.kind === 'suspendGuard' ? 'guard suspended' : 'guard resumed');
-      pump(cluster, machine, 1);
-      return;
     case 'wipeSuperblocks':
       for (const { partitionUUID } of openLegs(cluster, machine, step.legs)) {
         mustPartition(cluster, partitionUUID).superblock = undefined;

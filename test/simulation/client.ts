@@ -30,19 +30,19 @@ function isInOffice(cluster: Cluster, machine: SimMachine, array: SimArray): boo
  * A pod that slept hears on waking of a write that was on disk before its successor started, which is as if it had heard at once: the
  * successor goes by copies that have it. What such a copy took after the start must never count, nor what none of them has.
  */
-function isFromBefore(cluster: Cluster, { block, flushedAt }: Acknowledged): boolean {
+function isFromBefore(cluster: Cluster, epoch: number, { block, flushedAt }: Acknowledged): boolean {
   const column = cluster.columnOfBlock(block);
   const synced = (cluster.api.truth?.status?.partitions ?? []).filter(
     ({ slot, state }) => state === 'Synced' && cluster.columnOf(slot) === column,
   );
   const times = synced.flatMap(({ partitionUUID }) => flushedAt.get(partitionUUID) ?? []);
-  return times.length > 0 && times.every((time) => time <= cluster.ledger.startedAt);
+  return times.length > 0 && times.every((time) => time <= cluster.ledger.successorOf(epoch));
 }
 
 function acknowledge(cluster: Cluster, machine: SimMachine, array: SimArray, wanted: Acknowledged): void {
   const { ledger } = cluster;
   const { block, value } = wanted;
-  if (array.epoch < ledger.startedEpoch && !isFromBefore(cluster, wanted)) {
+  if (array.epoch < ledger.startedEpoch && !isFromBefore(cluster, array.epoch, wanted)) {
     const who = `${machine.name} of epoch ${array.epoch}`;
     throw new Violation('one writer', `${who} acknowledged a write after epoch ${ledger.startedEpoch} had started`);
   }

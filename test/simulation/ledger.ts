@@ -14,8 +14,8 @@ export class Ledger {
   count = 0;
   /** The highest epoch whose start is on record. */
   startedEpoch = 0;
-  /** When that was recorded, in ms of virtual time. */
-  startedAt = 0;
+  /** When each start was recorded, in ms of virtual time, by epoch. */
+  readonly #starts = new Map<number, number>();
   #next = 0;
 
   nextValue(): number {
@@ -26,7 +26,12 @@ export class Ledger {
   start(epoch: number, atMs: number): void {
     if (epoch <= this.startedEpoch) return;
     this.startedEpoch = epoch;
-    this.startedAt = atMs;
+    this.#starts.set(epoch, atMs);
+  }
+
+  /** When the first consumer after that of this epoch started; never, if none did. */
+  successorOf(epoch: number): number {
+    return Math.min(...[...this.#starts].filter(([other]) => other > epoch).map(([, atMs]) => atMs));
   }
 
   refuse(block: number, value: number): void {

@@ -12,12 +12,12 @@ import { whoOf } from '../../src/plan/owner.ts';
 import type { FenceStep, HolderStep, MendStep } from '../../src/plan/steps.ts';
 import { recordRefusal } from '../../src/plan/recording.ts';
 import { recordReported } from '../../src/plan/records.ts';
+import { isDropUnrecorded, planHoldBack } from '../../src/plan/unrecorded-drop.ts';
 import type { ConsumerWorld, MendingWorld, Plan } from '../../src/plan/world.ts';
 import type { ConsumerStep } from './act-consumer.ts';
 import { actConsumerStep } from './act-consumer.ts';
 import { actHolderStep, writeStatus } from './act-holder.ts';
 import type { Cluster } from './cluster.ts';
-import { legOfMember } from './kernel-md.ts';
 import { pump } from './md-work.ts';
 import { consumerWorld, GLANCE, holderWorld, orphanWorld } from './observe.ts';
 import type { SimMachine } from './parts.ts';
@@ -30,7 +30,7 @@ const PASS_EVERY_MS = 10_000;
 const WAIT_MS = 1000;
 const MOST_ROUNDS = 40;
 /** Steps that need no record, and no API (as the mender's). */
-const WITHOUT_RECORD: ReadonlySet<string> = new Set(['connect', 'reloadGuard', 'suspendGuard', 'resumeGuard']);
+const WITHOUT_RECORD: ReadonlySet<string> = new Set(['connect', 'reloadGuard']);
 const REACHING: ReadonlySet<string> = new Set(['connect', 'createGuard', 'addMember']);
 
 type Round = 'done' | 'wait' | 'acted' | 'failed';
@@ -89,6 +89,7 @@ export class NodeProcess implements Host {
   start(): void {
     this.#cluster.time.spawn(this.#main(), this);
     this.#cluster.time.spawn(this.#heartbeat(), this);
+    this.#cluster.time.spawn(this.#holdBack(), this);
   }
 
   *#heartbeat(): Actor {
@@ -250,7 +251,7 @@ export class NodeProcess implements Host {
     const seen = this.#recalled(glance);
     const plan = planMending(seen);
     if (plan.kind === 'done') return undefined;
-    if (plan.kind !== 'steps' || plan.steps.every(({ kind }) => kind === 'suspendGuard')) return seen;
+    if (plan.kind !== 'steps') return seen;
     try {
       const volume = yield* this.#read();
       return volume === undefined ? undefined : this.#recalled(this.#look(volume));
@@ -313,23 +314,48 @@ export class NodeProcess implements Host {
       yield this.#random.between(1, 30);
       yield* writeStatus(this.#cluster, this.machine, (current, now) => recordReported(current, who, seen, now));
     }
-    this.#release();
-    return !isNews && this.machine.array?.isHeld !== true;
+    return !isNews;
   }
 
-  /** The moments between MD's drop and the driver's hearing of it, in which the model's MD ends no write: now it has heard. */
-  #release(): void {
+  /** As `HoldBack`: beside the rounds, so that nothing that waits keeps it from being done. */
+  *#holdBack(): Actor {
+    const random = new Random(this.#cluster.seed, `hold back/${this.machine.name}/${this.#life}`);
+    for (;;) {
+      yield random.between(30, 120);
+      const { array, legs } = this.machine;
+      const isHeld = [...legs.values()].some(({ suspended }) => suspended);
+      if (array?.isHeld === true || isHeld) yield* this.#guarded(this.#considerDrop());
+    }
+  }
+
+  *#considerDrop(): Actor<boolean> {
+    const { api, rules } = this.#cluster;
+    if (api.cached(this.machine.name)?.status?.nodeName !== this.machine.name) return true;
+    const glance = this.#glance();
+    const world = glance === undefined ? undefined : rules.consumer(glance);
+    if (world === undefined) return true;
+    const seen = observeConsumer(world);
+    const isUnrecorded = isDropUnrecorded(world);
+    for (const { kind, name } of planHoldBack(world)) {
+      const leg = this.machine.legs.get(name);
+      if (leg !== undefined) leg.suspended = kind === 'suspendGuard';
+      this.#cluster.tally.thing(kind);
+    }
+    // The moments between MD's drop and its being heard of, in which the model's MD ends no write, are over.
     const { array } = this.machine;
-    const entries = this.#cluster.api.truth?.status?.partitions ?? [];
-    if (array?.isHeld !== true) return;
-    const isOpen = array.members.some(
-      ({ faulty, partitionUUID }) =>
-        faulty && entries.some((entry) => entry.partitionUUID === partitionUUID && entry.state === 'Synced'),
-    );
-    const others = array.members.filter(({ faulty }) => !faulty).map((member) => legOfMember(this.machine, member));
-    if (isOpen && !others.every((leg) => leg?.suspended === true)) return;
-    array.isHeld = false;
+    if (array !== undefined) array.isHeld = false;
     pump(this.#cluster, this.machine, 1);
+    const who = whoOf(world.me, world.volume);
+    while (isUnrecorded) {
+      try {
+        yield* writeStatus(this.#cluster, this.machine, (current, now) => recordReported(current, who, seen, now));
+        return true;
+      } catch (error) {
+        if (!(error instanceof DomainError) || error.kind === 'precondition' || error.kind === 'notFound') throw error;
+        yield 500;
+      }
+    }
+    return true;
   }
 
   *#hold(): Actor<boolean> {

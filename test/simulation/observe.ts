@@ -31,7 +31,7 @@ function legsOf(cluster: Cluster, machine: SimMachine): readonly LegSeen[] {
       epoch: leg.epoch,
       kind: leg.kind,
       namespaceUUID: leg.namespaceUUID,
-      queues: leg.queues || (leg.kind === 'guard' && cluster.rules.isOff(2)),
+      queues: (leg.queues && !leg.suspended) || (leg.kind === 'guard' && cluster.rules.isOff(2)),
       pathState: leg.kind === 'linear' ? 'none' : leg.pathState,
       suspended: leg.suspended,
       openCount: isMember(machine, leg) ? 1 : 0,

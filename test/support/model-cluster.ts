@@ -161,7 +161,7 @@ export class ModelCluster {
   reaches(node: ModelNode, partitionUUID: string): boolean {
     const member = node.array?.members.find((candidate) => candidate.partitionUUID === partitionUUID);
     const leg = node.legs.find((seen) => seen.partitionUUID === partitionUUID && seen.epoch === member?.epoch);
-    return leg?.pathState === 'active' && !leg.suspended;
+    return leg?.pathState === 'active';
   }
 
   /** A guard whose namespace is gone loses its path. */
@@ -185,7 +185,7 @@ export class ModelCluster {
     if (this.volume.spec.activatedAt === undefined) return;
     if (array.members.some((member) => member.epoch !== this.status.attachmentEpoch)) return;
     if (this.shape.mode === 'Filesystem' && node.mounts.length === 0) return;
-    // MD ends nothing before the driver has heard of a drop; from then on the other guards are suspended (SPEC §7.3).
+    // From the md event until it is recorded every other guard of the array is suspended (SPEC §7.3): nothing is acknowledged.
     if (array.members.some(({ partitionUUID, faulty }) => faulty && this.entry(partitionUUID)?.state === 'Synced'))
       return;
     const members = array.members.filter(({ faulty }) => !faulty);

@@ -133,12 +133,6 @@ export function applyMendStep(cluster: ModelCluster, node: ModelNode, step: Mend
       addMember(cluster, node, step.leg);
       return;
     }
-    case 'suspendGuard':
-    case 'resumeGuard': {
-      const suspended = step.kind === 'suspendGuard';
-      node.legs = node.legs.map((leg) => (leg.name === step.name ? { ...leg, suspended } : leg));
-      return;
-    }
     case 'disconnect':
       applyUnstageStep(cluster, node, step);
       return;

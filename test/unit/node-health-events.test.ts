@@ -7,6 +7,7 @@ import type { ArraySeen, ConsumerWorld } from '../../src/plan/world.ts';
 import type { HolderActs } from '../../src/node/act-holder.ts';
 import type { Surroundings } from '../../src/node/converge.ts';
 import { NodeVolumeReconciler } from '../../src/node/reconciler.ts';
+import { VolumeReporter } from '../../src/node/reporter.ts';
 import type { VolumeWorlds } from '../../src/node/volume-worlds.ts';
 import { KeyedMutex } from '../../src/support/keyed-mutex.ts';
 import { FakeEventRecorder, FakeServer, FakeStore } from '../fakes/fake-store.ts';
@@ -75,12 +76,13 @@ class Stage {
         reported: () => Promise.resolve(this.world(this.#look)),
         planHolding: () => Promise.resolve({ kind: 'done' }),
       } as unknown as VolumeWorlds;
+      const volumes = new FakeStore(this.server);
       const reconciler = new NodeVolumeReconciler({
         worlds,
         acts: { now: () => NOW } as HolderActs,
         around: { rounds: new KeyedMutex() } as Surroundings,
-        volumes: new FakeStore(this.server),
-        events: this.events,
+        volumes,
+        reporter: new VolumeReporter({ volumes, events: this.events, now: () => NOW }),
         mender: { mend: () => Promise.resolve(undefined) },
         fencer: { fence: () => Promise.resolve(undefined) },
         grow: () => Promise.resolve(undefined),
