@@ -198,14 +198,19 @@ export class ModelCluster {
     }
   }
 
-  /** An I/O error on a live path: MD drops a member by itself, which nobody has recorded. Never its last source of the data. */
+  /**
+   * An I/O error on a live path: MD drops a member by itself, which nobody has recorded. Never its last source of the data, nor the only
+   * one of its column that the record calls whole: no start goes by the others then, and a person has to decide (docs/limits.md).
+   */
   drop(choice: number): void {
     const array = this.consumer?.array;
     if (array === undefined || array.readOnly || this.volume.spec.activatedAt === undefined) return;
     if (array.members.some(({ recovering }) => recovering === true)) return;
-    const able = this.columns(array).flatMap((column) =>
-      array.resyncPending || column.length === 1 ? column.slice(1) : column,
-    );
+    const able = this.columns(array).flatMap((column) => {
+      const whole = column.filter(({ partitionUUID }) => this.entry(partitionUUID)?.state === 'Synced');
+      const others = array.resyncPending || column.length === 1 ? column.slice(1) : column;
+      return others.filter((member) => whole.length > 1 || member !== whole[0]);
+    });
     const dropped = able[choice % Math.max(1, able.length)];
     if (dropped === undefined) return;
     dropped.faulty = true;
