@@ -9,7 +9,7 @@ import type { MeshStorVolume } from '../api/volume.ts';
 import { expanded, recordRefused, recordServed, recordWished, unwished, wished } from '../plan/expansion-records.ts';
 import { EXPANDABLE_CONDITION, expansionProgress } from '../plan/expansion.ts';
 import { deriveStatus } from '../plan/lifecycle.ts';
-import { formatBytes, MIB, roundUp } from '../support/units.ts';
+import { formatQuantity, MIB, roundUp } from '../support/units.ts';
 import { untilChanged } from './cache-wait.ts';
 import type { SizeRange } from './operations.ts';
 import type { ControllerParts } from './parts.ts';
@@ -90,7 +90,7 @@ export class Expansion {
     });
     await volumes.mutateStatus(volumeId, recordWished);
     if (!outcome.isNew) return;
-    const message = `to grow from ${formatBytes(after.spec.capacityBytes)} to ${formatBytes(wanted)}`;
+    const message = `to grow from ${formatQuantity(after.spec.capacityBytes)} to ${formatQuantity(wanted)}`;
     this.#parts.events.record(aboutVolume(after), 'Normal', 'Expanding', message);
   }
 
@@ -153,7 +153,7 @@ export class Expansion {
       return next;
     });
     if (outcome.isMine) {
-      const message = `every partition has grown: the volume has ${formatBytes(after.spec.capacityBytes)}`;
+      const message = `every partition has grown: the volume has ${formatQuantity(after.spec.capacityBytes)}`;
       events.record(aboutVolume(after), 'Normal', 'Expanded', message);
     }
     return this.#derive(volumeId);

@@ -27,3 +27,14 @@ export function formatBytes(bytes: number): string {
   const text = value.toFixed(1).replace(/\.0$/, '');
   return `${text}${BINARY_UNITS[unit] ?? ''}`;
 }
+
+/** Bytes exactly, as Kubernetes writes a quantity: in the largest binary unit that leaves no rest, e.g. `1344Mi`, `1Gi`, `1000`. */
+export function formatQuantity(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value > 0 && value % 1024 === 0 && unit < BINARY_UNITS.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${value}${BINARY_UNITS[unit] ?? ''}`;
+}

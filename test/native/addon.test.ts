@@ -133,6 +133,8 @@ describe('native addon', () => {
     const code = `
       const { parentPort, workerData } = require('node:worker_threads');
       const addon = require(workerData);
+      // Ends only by being ended, whoever is quicker.
+      setInterval(() => undefined, 1000);
       for (let i = 0; i < 50; i += 1) addon.readGpt('${MISSING}').catch(() => undefined);
       parentPort.postMessage('started');
     `;
