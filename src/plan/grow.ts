@@ -70,8 +70,9 @@ function writableMount(world: ConsumerWorld): string | undefined {
 function endSteps(world: ConsumerWorld, array: ArraySeen): readonly StageStep[] {
   const { volumeMode, formattedAt, fsType, capacityBytes } = world.volume.spec;
   const record: StageStep = { kind: 'recordExpanded', capacityBytes };
-  // One that is yet to be made takes all there is.
-  if (volumeMode === 'Block' || formattedAt === undefined) return [record];
+  if (volumeMode === 'Block') return [record];
+  // One that is not on record may have been made, by whoever was killed then, when there was less.
+  if (formattedAt === undefined) return [];
   const mountPoint = writableMount(world);
   if (mountPoint === undefined) return [];
   return [{ kind: 'growFilesystem', array: array.path, mountPoint, fsType }, record];
