@@ -24,6 +24,8 @@ export interface HoldBackParts {
 
 /** After a record that could not be written. */
 const AGAIN_MS = 500;
+/** So often that is doubled: 4 s at most. */
+const MOST_DOUBLINGS = 3;
 /** Held, recorded, let go; what goes on longer is not hurried. */
 const QUICK_ROUNDS = 4;
 /**
@@ -88,12 +90,12 @@ export class HoldBack {
   async #serve(volumeId: string, first: ConsumerWorld): Promise<void> {
     let world: ConsumerWorld | undefined = first;
     for (let round = 0; world !== undefined && this.#isOfConcern(world); round += 1) {
-      if (round >= QUICK_ROUNDS) await this.#pause();
+      if (round >= QUICK_ROUNDS) await this.#pause(AGAIN_MS);
       if (this.#stopping.signal.aborted) return;
       // Judged before anything is suspended: a suspended guard no longer shows that it queues (SPEC §7.4).
       const seen = observeConsumer(world);
       const isUnrecorded = isDropUnrecorded(world);
-      await Promise.all(planHoldBack(world).map((step) => this.#act(volumeId, step)));
+      await this.#actAll(volumeId, planHoldBack(world));
       if (isUnrecorded && !(await this.#record(world, seen))) return;
       world = (await this.#parts.worlds.consumedHere()).find(({ volume }) => volume.metadata.name === volumeId);
     }
@@ -103,22 +105,39 @@ export class HoldBack {
   async #record(world: ConsumerWorld, seen: ConsumerObservation): Promise<boolean> {
     const { reporter, around } = this.#parts;
     const { signal } = this.#stopping;
-    while (!signal.aborted) {
+    for (let attempt = 0; !signal.aborted; attempt += 1) {
       try {
         await reporter.report(world, seen);
         return true;
       } catch (error) {
-        const volumeId = world.volume.metadata.name;
-        around.log.warn('held back: a drop is not on record', { volumeId, error: errorFields(error) });
+        const told = { volumeId: world.volume.metadata.name, error: errorFields(error) };
+        // Once for each drop: an API may be away for long.
+        if (attempt === 0) around.log.warn('held back: a drop is not on record', told);
+        else around.log.debug('held back: a drop is still not on record', told);
         if (error instanceof DomainError && (error.kind === 'precondition' || error.kind === 'notFound')) return false;
-        await this.#pause();
+        await this.#pause(AGAIN_MS * 2 ** Math.min(attempt, MOST_DOUBLINGS));
       }
     }
     return false;
   }
 
-  async #pause(): Promise<void> {
-    await sleep(AGAIN_MS, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+  }
+
+  /** One that fails keeps neither another from being done nor the drop from being recorded. */
+  async #actAll(volumeId: string, steps: readonly HoldBackStep[]): Promise<void> {
+    const outcomes = await Promise.allSettled(steps.map((step) => this.#act(volumeId, step)));
+    for (const [index, outcome] of outcomes.entries()) {
+      if (outcome.status !== 'rejected') continue;
+      const { kind, name } = steps[index] ?? {};
+      this.#parts.around.log.warn('step failed', {
+        volumeId,
+        step: kind,
+        leg: name,
+        error: errorFields(outcome.reason),
+      });
+    }
   }
 
   async #act(volumeId: string, { kind, name }: HoldBackStep): Promise<void> {

@@ -107,6 +107,25 @@ describe('a staged volume of which MD drops a member by itself', () => {
     expect(stateOnNode2()).to.equal('Faulty');
   });
 
+  it('is taken down when it is called off while it is held: what is suspended is let go before it is let fail', async () => {
+    cluster.volumes.isDown = true;
+    await dropMember();
+    await untilHeld(true);
+    await cluster.role('node1').stop();
+    cluster.volumes.isDown = false;
+    const taint = { key: 'node.kubernetes.io/out-of-service', value: '', effect: 'NoExecute' };
+    cluster.nodeStore.set('node1', { taints: [taint] });
+    await cluster.controller.operations.unpublishVolume(volumeId, 'node1');
+    expect(await suspended()).to.deep.equal([true]);
+    cluster.restart('node1');
+    const left = async (): Promise<number> =>
+      (await consumer.kernel.mdArrays()).length +
+      (await consumer.kernel.dmDevices('meshstor-')).filter(({ table }) => table[0]?.type === 'multipath').length;
+    for (let turn = 0; turn < 1000 && (await left()) > 0; turn += 1)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(await left()).to.equal(0);
+  }).timeout(30_000);
+
   it('is unstaged in order once the drop is on record, and not before', async () => {
     cluster.volumes.isDown = true;
     await dropMember();

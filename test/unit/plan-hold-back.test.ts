@@ -2,6 +2,7 @@
 import { expect } from 'chai';
 import type { PartitionState } from '../../src/api/volume.ts';
 import { planMending } from '../../src/plan/mending.ts';
+import { planStage } from '../../src/plan/staging.ts';
 import { planUnstage } from '../../src/plan/teardown.ts';
 import { isDropUnrecorded, planHoldBack } from '../../src/plan/unrecorded-drop.ts';
 import type { ConsumerWorld } from '../../src/plan/world.ts';
@@ -57,6 +58,11 @@ function steps(seen: ConsumerWorld): readonly string[] {
     .sort();
 }
 
+const WANTED = {
+  stagingPath: STAGING,
+  access: { kind: 'mount', fsType: 'xfs', mountFlags: [] },
+  readOnly: false,
+} as const;
 const SYNCED = ['Synced', 'Synced'] as const;
 
 describe('a drop by MD that is not on record', () => {
@@ -98,6 +104,11 @@ describe('a drop by MD that is not on record', () => {
     expect(steps(world({ states: ['Synced', 'Syncing'], dropped: [1] }))).to.deep.equal([]);
   });
 
+  it('is not let go by a stage that would mount it meanwhile', () => {
+    const seen = world({ states: SYNCED, dropped: [1], held: [0] });
+    expect(planStage({ ...seen, mounts: [] }, WANTED).kind).to.equal('wait');
+  });
+
   it('keeps whoever mends and whoever unstages from touching the array while anything is held', () => {
     for (const seen of [
       world({ states: SYNCED, dropped: [1] }),
@@ -106,7 +117,8 @@ describe('a drop by MD that is not on record', () => {
     ]) {
       const mending = { ...seen, lostMs: {}, dropGraceMs: 1000, failing: [], resting: [] };
       expect(planMending(mending).kind).to.equal('wait');
-      if (seen.legs.some(({ suspended }) => suspended)) expect(planUnstage(seen, STAGING).kind).to.equal('wait');
+      if (!seen.legs.some(({ suspended }) => suspended)) continue;
+      expect(planUnstage(seen, STAGING).kind).to.equal('wait');
     }
   });
 });
