@@ -8,15 +8,8 @@ import { Placer } from '../../src/controller/placer.ts';
 import { VolumeOperations } from '../../src/controller/volume-operations.ts';
 import { VolumeReconciler } from '../../src/controller/volume-reconciler.ts';
 import { GIB } from '../../src/support/units.ts';
-import {
-  FakeClaimedVolumes,
-  FakeClock,
-  FakeEventRecorder,
-  FakeNodeStore,
-  FakeServer,
-  FakeStore,
-  newMeta,
-} from './fake-store.ts';
+import { FakeClock, FakeEventRecorder, FakeServer, FakeStore, newMeta } from './fake-store.ts';
+import { FakeClaimedVolumes, FakeNodeStore } from './fake-nodes.ts';
 import type { FakeStoreOptions } from './fake-store.ts';
 
 export class FakeCluster {

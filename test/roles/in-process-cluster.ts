@@ -22,7 +22,8 @@ import type { Log } from '../../src/support/log.ts';
 import { GIB, MIB } from '../../src/support/units.ts';
 import { FakeFabric } from '../fakes/fake-fabric.ts';
 import { FakeNode } from '../fakes/fake-node.ts';
-import { FakeClaimedVolumes, FakeEventRecorder, FakeNodeStore, FakeServer, FakeStore } from '../fakes/fake-store.ts';
+import { FakeClaimedVolumes, FakeNodeStore } from '../fakes/fake-nodes.ts';
+import { FakeEventRecorder, FakeServer, FakeStore } from '../fakes/fake-store.ts';
 import { FIT, machineOf, newVolume, nodeParts, stageOf } from './role-parts.ts';
 
 export const SILENT: Log = {
